@@ -1,0 +1,113 @@
+"""Is what was given a step, a state and a sequence? Checked once, at trace time, with errors that say what to do."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrnn import _tree
+
+P = ParamSpec("P")
+R = TypeVar("R")
+PyTree = Any
+
+
+def compiled(*static: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorate an analysis: jitted once per ``step`` and shapes, traced at the highest matmul precision.
+
+    The checks of its arguments live in its body, so they cost nothing after the first call.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def traced(*args: P.args, **kwargs: P.kwargs) -> R:
+            # Half-precision passes inside a matrix product would be amplified over time by the product of Jacobians.
+            with jax.default_matmul_precision("highest"):
+                return function(*args, **kwargs)
+
+        jitted = jax.jit(traced, static_argnames=static)
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            if "step" in static:
+                _require_step(kwargs["step"] if "step" in kwargs else args[0] if args else None)
+            return jitted(*args, **kwargs)
+
+        call.jitted = jitted  # type: ignore[attr-defined]  # the retrace tests read its cache size
+        return call
+
+    return decorate
+
+
+def admit(step: Callable, params: PyTree, state: PyTree, xs: PyTree, length: int | None) -> tuple[PyTree, int]:
+    """The state as strongly typed arrays and the number of steps T; raises where the protocol is broken."""
+    _tree.layout(state)
+    state = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), state)
+    length = sequence_length(xs, length)
+    x = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), xs)
+    require_same_state(state, jax.eval_shape(step, params, state, x))
+    return state, length
+
+
+def sequence_length(xs: PyTree, length: int | None) -> int:
+    """T, from ``xs`` (time is axis 0 of every leaf) or ``length``, at least 1."""
+    if length is not None and not isinstance(length, (int, np.integer)):
+        raise TypeError(f"length must be an int, given {length!r} of type {type(length).__name__}")
+    lengths = {}
+    for name, leaf in _tree.named_leaves(xs).items():
+        if not np.ndim(leaf):
+            raise ValueError(f"leaf {name!r} of xs is a scalar; time must be axis 0 of every leaf of xs")
+        lengths[name] = np.shape(leaf)[0]
+    if not lengths and length is None:
+        raise ValueError("xs is None and no length was given; pass length=T to run an autonomous map for T steps")
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"the leaves of xs differ in length: {lengths}; axis 0 of each must be the same T")
+    steps = int(next(iter(lengths.values()))) if lengths else int(length)  # type: ignore[arg-type]
+    if length is not None and length != steps:
+        raise ValueError(f"length={length} but xs has {steps} steps; cut xs, or leave length out")
+    if steps < 1:
+        raise ValueError(f"the sequence has {steps} steps; at least 1 is needed")
+    return steps
+
+
+def require_same_state(before: PyTree, after: PyTree) -> None:
+    """Raise TypeError unless a step returned a state of the structure, shapes and dtypes that it was given."""
+    was, became = jax.tree.structure(before), jax.tree.structure(after)
+    if was != became:
+        raise TypeError(f"step changed the structure of the state from {was} to {became}; it must return a state like the one it is given")
+    old, new = _tree.named_leaves(before), _tree.named_leaves(after)
+    for name in old:
+        given, found = _aval(old[name]), _aval(new[name])
+        if given != found:
+            raise TypeError(
+                f"step changed leaf {name!r} of the state from {given} to {found}; it must keep shape and dtype "
+                "(cast params, state and xs to one dtype)"
+            )
+
+
+def require_at(name: str, value: int, low: int, high: int | None, meaning: str) -> None:
+    """Raise unless an integer option lies in [low, high]; ``meaning`` says what bounds it."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an int, given {value!r} of type {type(value).__name__}")
+    if value < low or (high is not None and value > high):
+        allowed = f"at least {low}" if high is None else f"in [{low}, {high}]"
+        raise ValueError(f"{name}={value} must be {allowed}, {meaning}")
+
+
+def _require_step(step: Any) -> None:
+    if not callable(step):
+        raise TypeError(f"step must be a function step(params, state, x) -> state, given {type(step).__name__}")
+    try:
+        hash(step)
+    except TypeError as error:
+        raise TypeError(
+            f"step of type {type(step).__name__} is not hashable, so it cannot be compiled once; "
+            "pass a plain function that takes its arrays through params"
+        ) from error
+
+
+def _aval(leaf: Any) -> str:
+    return f"{jnp.result_type(leaf)}{list(np.shape(leaf))}"

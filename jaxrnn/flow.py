@@ -1,0 +1,275 @@
+"""How large is ∂h_t/∂h_k for every pair of times, ∂L/∂h_t for every t, and how far back does the state remember."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from jaxrnn._border import admit, compiled, require_at
+from jaxrnn._frames import log_norm, rescale
+from jaxrnn._tree import Layout, layout
+from jaxrnn.linearize import Step, dense
+from jaxrnn.unroll import states
+
+PyTree = Any
+Loss = Callable[[PyTree, PyTree, PyTree, PyTree], Array]
+
+
+class StateGradients(NamedTuple):
+    """A loss with its gradients."""
+
+    loss: Array  # scalar, L = Σ_t loss(θ, h_t, x_t, y_t)
+    states: PyTree  # ∂L/∂h_t for t = 0..T through all later times, leaves (T + 1, ...)
+    params: PyTree  # ∂L/∂θ, as params
+
+
+class Horizon(NamedTuple):
+    """After how many steps transport has fallen below a level for good."""
+
+    lags: Array  # one per quantile, steps; inf where the sequences were too short to see it
+    censored: Array  # share of starting times that were still above the level when their sequence ended
+
+
+@compiled("step", "length", "stride")
+def log_transport(
+    step: Step, params: PyTree, state: PyTree, xs: PyTree, *, length: int | None = None, stride: int = 1
+) -> Array:
+    """How much of a perturbation at time k is left at time t, for every pair.
+
+    log(‖∂h_t/∂h_k‖_F / √n), ∂h_t/∂h_k = J_t J_{t−1} ⋯ J_{k+1}: 0 for an isometry, at any n.
+
+    Args:
+        step, params, state, xs, length: as in ``unroll.states``.
+        stride: take the starting times k = 0, stride, 2·stride, … only.
+
+    Returns:
+        (T + 1, ⌈(T + 1)/stride⌉) nats: row t = 0..T, column k/stride; −inf for k > t.
+
+    Raises:
+        ValueError: stride below 1, and as ``unroll.states``.
+
+    Cost: O(T K n³) for K starting times, memory O(K n²). The products are rescaled at every step, so nothing over- or
+    underflows at any T.
+
+    >>> from jaxrnn import flow
+    >>> flow.log_transport(lambda a, h, x: a * h, 0.5, 1.0, None, length=2).round(3).tolist()
+    [[0.0, -inf, -inf], [-0.693, 0.0, -inf], [-1.386, -0.693, 0.0]]
+    """
+    advance, state, length, n, dtype = _dense_advance(step, params, state, xs, length)
+    return _transport(advance, state, xs, length, n, dtype, stride, lambda unit, log: log)[0]
+
+
+@compiled("step", "length", "stride")
+def log_transport_blocks(
+    step: Step, params: PyTree, state: PyTree, xs: PyTree, *, length: int | None = None, stride: int = 1
+) -> dict[tuple[str, str], Array]:
+    """The transport from each leaf of the state to each leaf: h→h, h→c, layer→layer.
+
+    log(‖(∂h_t/∂h_k)[to, from]‖_F / √n), n the dimension of the *whole* state: the squares of the blocks' exponentials
+    sum to that of ``log_transport``.
+
+    Args, errors and cost as ``log_transport``.
+
+    Returns:
+        ``{(from, to): (T + 1, K)}``, leaves named by their path in the state.
+
+    >>> import jax
+    >>> from jaxrnn import cells, flow
+    >>> cell = cells.lstm(1, 2)
+    >>> params = cell.init_params(jax.random.key(0))
+    >>> sorted(flow.log_transport_blocks(cell.step, params, cell.init_state(params), None, length=3))
+    [('c', 'c'), ('c', 'h'), ('h', 'c'), ('h', 'h')]
+    """
+    advance, state, length, n, dtype = _dense_advance(step, params, state, xs, length)
+    parts = layout(state).slices
+
+    def measure(unit: Array, log: Array) -> dict[tuple[str, str], Array]:
+        return {(a, b): log + log_norm(unit[parts[b], :, parts[a]], (0, 2)) for a in parts for b in parts}
+
+    return _transport(advance, state, xs, length, n, dtype, stride, measure)[0]
+
+
+@compiled("stride")
+def from_jacobians(jacobians: Array, *, stride: int = 1) -> Array:
+    """``log_transport`` of a stored sequence of Jacobians (T, n, n), wherever they were computed.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxrnn import flow
+    >>> flow.from_jacobians(jnp.full((2, 1, 1), 0.5), stride=2).round(3).tolist()
+    [[0.0, -inf], [-0.693, -inf], [-1.386, 0.0]]
+    """
+    if jacobians.ndim != 3 or jacobians.shape[1] != jacobians.shape[2] or not jacobians.size:
+        raise ValueError(f"jacobians have shape {jacobians.shape}; allowed is (T, n, n) with T, n at least 1")
+    length, n = jacobians.shape[:2]
+    return _transport(lambda h, j: (j, h), (), jacobians, length, n, jacobians.dtype, stride, lambda unit, log: log)[0]
+
+
+@compiled("step", "length")
+def log_gain(step: Step, params: PyTree, state: PyTree, xs: PyTree, *, length: int | None = None) -> Array:
+    """By how much the sequence can amplify a perturbation of its first state at most.
+
+    log σ₁(∂h_T/∂h_0), the largest singular value of the whole product J_T ⋯ J_1. By transposition it is also the
+    largest gain of a gradient from the end to the start.
+
+    Arguments and errors as ``unroll.states``.
+
+    Returns:
+        Scalar, nats; −inf if the product is zero, NaN if a state or a Jacobian is not finite.
+
+    Cost: O(T n³), memory O(n²), one SVD.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxrnn import flow
+    >>> A = jnp.array([[0.9, 10.0], [0.0, 0.9]])  # spectral radius 0.9, yet it amplifies at first
+    >>> round(float(flow.log_gain(lambda A, h, x: A @ h, A, jnp.ones(2), None, length=9)), 3)
+    3.657
+    """
+    advance, state, length, n, dtype = _dense_advance(step, params, state, xs, length)
+    _, unit, log = _transport(advance, state, xs, length, n, dtype, length + 1, lambda unit, log: None)
+    # unit has norm 1; log counts ‖·‖_F/√n.
+    sigma = jnp.linalg.svd(unit[:, 0], compute_uv=False)[0]
+    return log[0] + 0.5 * jnp.log(float(n)).astype(dtype) + jnp.where(log[0] == -jnp.inf, 0, jnp.log(jnp.where(sigma == 0, 1, sigma)))
+
+
+@compiled("step", "loss")
+def state_gradients(step: Step, params: PyTree, state: PyTree, xs: PyTree, targets: PyTree, loss: Loss) -> StateGradients:
+    """The gradient of the loss with respect to every state, together with that of the parameters.
+
+    L = Σ_{t=1..T} loss(θ, h_t, x_t, y_t); ∂L/∂h_t is total, through all later states, t = 0..T.
+
+    Args:
+        step, params, state, xs: as in ``unroll.states``.
+        targets: y_1..y_T, a pytree with time on axis 0 of each leaf; it may carry a mask for ``loss`` to apply.
+        loss: ``loss(params, state, x, target) -> scalar``; ``cells.readout_loss`` makes one.
+
+    Returns:
+        ``StateGradients``. Complex leaves follow ``jax.grad``: ∂/∂re − i ∂/∂im.
+
+    Raises:
+        TypeError: the loss is not a real scalar. ValueError: targets of another length than ``xs``.
+
+    Cost: that of ``jax.value_and_grad`` plus O(T n) memory: ∂L/∂h_t is the gradient of a zero added to each state.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxrnn import flow
+    >>> square = lambda params, h, x, y: (h - y) ** 2
+    >>> g = flow.state_gradients(lambda a, h, x: a * h, 0.5, 1.0, jnp.zeros(2), jnp.array([0.5, 0.0]), square)
+    >>> float(g.loss), g.states.tolist(), float(g.params)
+    (0.0625, [0.125, 0.25, 0.5], 0.5)
+    """
+    state, length = admit(step, params, state, xs, None)
+    require_loss(loss, params, state, xs, targets, length)
+    layout(params, "params")
+
+    def nudged(theta: PyTree, h: tuple[PyTree, PyTree], xe: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
+        x, nudge = xe
+        return jax.tree.map(jnp.add, step(theta, h, x), nudge)
+
+    def total(theta: PyTree, start: PyTree, nudges: PyTree) -> Array:
+        hs = states(nudged, theta, start, (xs, nudges))
+        return jnp.sum(jax.vmap(loss, (None, 0, 0, 0))(theta, hs, xs, targets))
+
+    nudges = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), state)
+    value, (g_params, g_start, g_nudges) = jax.value_and_grad(total, (0, 1, 2))(params, state, nudges)
+    g_states = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), g_start, g_nudges)
+    return StateGradients(value, g_states, g_params)
+
+
+@compiled("quantiles", "stride")
+def horizon(
+    log_transport: Array, *, level: ArrayLike = 0.36787944117144233, quantiles: tuple[float, ...] = (0.1, 0.5, 0.9), stride: int = 1
+) -> Horizon:
+    """How many steps until transport has fallen below a level for good, with quantiles over starting times.
+
+    A starting time k whose transport is still at or above the level when the sequence ends is censored: it is known to
+    last that long, not how long. Quantiles are those of the Kaplan–Meier estimate of the survival S(lag).
+
+    Args:
+        log_transport: (T + 1, K) or (B, T + 1, K), from ``log_transport`` with the same ``stride``.
+        level: what counts as forgotten, 1/e by default (so the horizon of rate λ < 0 is 1/|λ|).
+        quantiles: which quantiles over starting times (and sequences).
+        stride: the stride of the starting times.
+
+    Returns:
+        ``Horizon``; a quantile is inf where the data end before S falls to it.
+
+    >>> from jaxrnn import flow
+    >>> transport = flow.log_transport(lambda a, h, x: a * h, 0.9, 1.0, None, length=40)
+    >>> [float(lag) for lag in flow.horizon(transport).lags]  # 0.9^10 = 0.349 < 1/e
+    [10.0, 10.0, 10.0]
+    """
+    if log_transport.ndim not in (2, 3):
+        raise ValueError(f"log_transport has shape {log_transport.shape}; allowed are (T + 1, K) and (B, T + 1, K)")
+    last = log_transport.shape[-2] - 1
+    t, k = jnp.arange(last + 1)[:, None], stride * jnp.arange(log_transport.shape[-1])[None]
+    if log_transport.shape[-1] != -(-(last + 1) // stride):
+        raise ValueError(f"log_transport has {log_transport.shape[-1]} columns; stride={stride} over T={last} gives {-(-(last + 1) // stride)}")
+    above = (log_transport >= jnp.log(level)) & (t >= k)
+    kept = jnp.max(jnp.where(above, t - k, -1), axis=-2)  # the last lag at which it still stood
+    window = jnp.broadcast_to((last - k)[0], kept.shape)
+    usable = window > 0  # a start at T has nothing to say
+    ended = (kept < window) & usable
+    lags = jnp.arange(1, last + 1)
+    # An end at kept + 1 is an event at that lag; at risk are those not yet ended whose sequence is long enough.
+    events = jnp.sum((kept[..., None] + 1 == lags) & ended[..., None], axis=tuple(range(kept.ndim)))
+    risk = jnp.sum((kept[..., None] + 1 >= lags) & (window[..., None] >= lags), axis=tuple(range(kept.ndim)))
+    survival = jnp.cumprod(1 - events / jnp.maximum(risk, 1))
+    reached = survival <= 1 - jnp.asarray(quantiles, survival.dtype)[:, None] + 1e-6  # rounding of the product
+    found = jnp.where(reached.any(-1), lags[jnp.argmax(reached, -1)].astype(survival.dtype), jnp.inf)
+    return Horizon(found, 1 - jnp.sum(ended) / jnp.maximum(jnp.sum(usable), 1))
+
+
+def require_loss(loss: Loss, params: PyTree, state: PyTree, xs: PyTree, targets: PyTree, length: int) -> None:
+    """Raise unless targets run over the T steps and the loss of one step is a real scalar."""
+    for path, leaf in jax.tree_util.tree_flatten_with_path(targets)[0]:
+        if jnp.ndim(leaf) < 1 or leaf.shape[0] != length:
+            raise ValueError(f"leaf {jax.tree_util.keystr(path)} of targets has shape {jnp.shape(leaf)}; axis 0 must be the {length} steps of xs")
+    first = lambda tree: jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), tree)
+    out = jax.eval_shape(loss, params, state, first(xs), first(targets))
+    if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
+        raise TypeError(f"loss(params, state, x, target) returned {out}; it must return one real number (reduce over outputs)")
+
+
+def _dense_advance(step: Step, params: PyTree, state: PyTree, xs: PyTree, length: int | None) -> tuple:
+    state, length = admit(step, params, state, xs, length)
+    lay: Layout = layout(state)
+    return lambda h, x: dense(step, params, lay, h, x), state, length, lay.size, lay.dtype
+
+
+def _transport(
+    advance: Callable[[PyTree, PyTree], tuple[Array, PyTree]],
+    state: PyTree,
+    xs: PyTree,
+    length: int,
+    n: int,
+    dtype: Any,
+    stride: int,
+    measure: Callable[[Array, Array], PyTree],
+) -> tuple[PyTree, Array, Array]:
+    """Push the identity from every starting time at once; (measurements, unit products (n, K, n), their logs (K,))."""
+    require_at("stride", stride, 1, None, "the distance between starting times")
+    count = -(-(length + 1) // stride)
+    start = jnp.eye(n, dtype=dtype)[:, None] / jnp.sqrt(float(n)).astype(dtype)
+
+    def begin(unit: Array, log: Array, t: Array) -> tuple[Array, Array]:
+        j, now = t // stride, t % stride == 0
+        unit = jnp.where(now, jax.lax.dynamic_update_slice(unit, start, (0, j, 0)), unit)
+        return unit, jnp.where(now & (jnp.arange(count) == j), 0, log)
+
+    def body(carry: tuple, tx: tuple) -> tuple[tuple, PyTree]:
+        h, unit, log = carry
+        t, x = tx
+        jacobian, h = advance(h, x)
+        unit, growth = rescale((jacobian @ unit.reshape(n, -1)).reshape(n, count, n), (0, 2))
+        unit, log = begin(unit, log + growth, t)
+        return (h, unit, log), measure(unit, log)
+
+    unit, log = begin(jnp.zeros((n, count, n), dtype), jnp.full(count, -jnp.inf, dtype), jnp.array(0))
+    first = measure(unit, log)
+    (_, unit, log), rows = jax.lax.scan(body, (state, unit, log), (jnp.arange(1, length + 1), xs), length=length)
+    return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, rows), unit, log
+
+

@@ -1,0 +1,233 @@
+"""At what rates do perturbations of the state grow: Lyapunov exponents of driven and autonomous recurrences."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from jaxrnn._border import admit, compiled, require_at
+from jaxrnn._frames import Orthonormalised, orthonormalise, random_frame
+from jaxrnn._tree import layout
+from jaxrnn.linearize import Step, pushed
+
+PyTree = Any
+
+
+class Spectrum(NamedTuple):
+    """Lyapunov exponents and what is needed to judge and to continue them."""
+
+    exponents: Array  # (k,) nats per unit of time, descending; -inf where the direction was lost
+    standard_errors: Array  # (k,) of the exponents, from the blocks; inf with one block or where lost: nothing is known
+    lost: Array  # (k,) in how many orthonormalisations |R_ii| <= n·eps·‖column‖: the direction died or drowned
+    block_growth: Array  # (blocks, k) log growth in nats per block of time, in the order of the frame's columns
+    block_steps: Array  # (blocks,) number of steps in each block
+    state: PyTree  # h_T, to go on from
+    frame: Array  # (n, k) orthonormal, to go on with
+
+
+@compiled("step", "length", "k", "warmup", "qr_every", "blocks")
+def spectrum(
+    step: Step,
+    params: PyTree,
+    state: PyTree,
+    xs: PyTree,
+    *,
+    length: int | None = None,
+    k: int | None = None,
+    warmup: int = 0,
+    frame: Array | None = None,
+    qr_every: int = 1,
+    blocks: int = 32,
+    dt: ArrayLike = 1.0,
+) -> Spectrum:
+    """The k leading Lyapunov exponents along one trajectory, by repeated QR of a pushed frame.
+
+    J_t Q_{t−1} = Q_t R_t,  λ_i = (1 / (T − warmup) dt) Σ_t ln|R_t,ii|  (t counted after the warm-up).
+
+    Args:
+        step, params, state, xs, length: as in ``unroll.states``.
+        k: how many exponents, in [1, n]; all n by default.
+        warmup: first steps that run state and frame and are not counted, in [0, T − 1].
+        frame: (n, k) with orthonormal columns to start from, such as the ``frame`` of an earlier result; by default
+            random from a fixed key (a coordinate frame can hide living directions).
+        qr_every: steps between orthonormalisations. More than 1 is exact only while the pushed frame stays
+            well-conditioned: its condition number grows by e^(λ_1 − λ_k) a step.
+        blocks: number of blocks of time for the standard errors; at most the number of orthonormalisations.
+        dt: duration of a step.
+
+    Returns:
+        ``Spectrum``. Continuing with its ``state`` and ``frame`` on the following inputs equals one long run when it
+        was cut at a multiple of ``qr_every``: add the ``block_growth``.
+
+    Raises:
+        ValueError: k, warmup, qr_every, blocks or frame outside what is allowed, and as ``unroll.states``.
+
+    Cost: per step k tangents and O(n k²) for the QR (LAPACK; it dominates); memory O(n k + blocks k), flat in T.
+    Errors: the standard errors are those of batch means, for a stationary trajectory; the finite-time bias is
+    O(log κ / T). float32 carries λ_1 where the dynamics is not chaotic; use float64 for the rest.
+
+    Source: Benettin, Galgani, Giorgilli, Strelcyn 1980; for driven recurrent networks Engelken, Wolf, Abbott 2023.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxrnn import lyapunov
+    >>> A = jnp.array([[0.5, 1.0], [0.0, 0.25]])
+    >>> result = lyapunov.spectrum(lambda A, h, x: A @ h, A, jnp.ones(2), None, length=2000, warmup=100)
+    >>> [round(float(v), 3) for v in result.exponents]  # ln 0.5, ln 0.25
+    [-0.693, -1.386]
+    """
+    state, length = admit(step, params, state, xs, length)
+    lay = layout(state)
+
+    def advance(h: PyTree, q: Array, x: PyTree) -> tuple[PyTree, Array]:
+        return pushed(step, params, lay, h, x, q)
+
+    frame = _starting_frame(frame, lay.size, k, lay.dtype)
+    return _measure(advance, state, frame, xs, length, warmup, qr_every, blocks, dt)
+
+
+@compiled("k", "warmup", "qr_every", "blocks")
+def from_jacobians(
+    jacobians: Array,
+    *,
+    k: int | None = None,
+    warmup: int = 0,
+    frame: Array | None = None,
+    qr_every: int = 1,
+    blocks: int = 32,
+    dt: ArrayLike = 1.0,
+) -> Spectrum:
+    """The Lyapunov exponents of a stored sequence of Jacobians, wherever they were computed.
+
+    Args:
+        jacobians: (T, n, n) real, J_t = ∂h_t/∂h_{t−1} at index t − 1.
+        k, warmup, frame, qr_every, blocks, dt: as in ``spectrum``.
+
+    Returns:
+        ``Spectrum`` with an empty ``state``.
+
+    Raises:
+        ValueError, TypeError: on shapes other than (T, n, n) with T ≥ 1, and on dtypes that are not real floats.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxrnn import lyapunov
+    >>> A, B = jnp.array([[0.5, 2.0], [0.0, 0.5]]), jnp.array([[0.5, 0.0], [2.0, 0.5]])
+    >>> result = lyapunov.from_jacobians(jnp.stack([B, A] * 500), warmup=100)
+    >>> round(float(result.exponents[0]), 4)  # grows, though each spectral radius is 0.5
+    0.7505
+    """
+    jacobians = _require_jacobians(jacobians)
+    frame = _starting_frame(frame, jacobians.shape[1], k, jacobians.dtype)
+    return _measure(lambda h, q, j: (h, j @ q), (), frame, jacobians, len(jacobians), warmup, qr_every, blocks, dt)
+
+
+def _starting_frame(frame: Array | None, n: int, k: int | None, dtype: np.dtype) -> Array:
+    k = n if k is None and frame is None else frame.shape[-1] if k is None else k  # type: ignore[union-attr]
+    require_at("k", k, 1, n, "the real dimension of the state")
+    if frame is None:
+        return random_frame(n, k, dtype)
+    if frame.shape != (n, k) or frame.dtype != dtype:
+        raise ValueError(f"frame is {frame.dtype}{list(frame.shape)}; it must be {dtype}[{n}, {k}], orthonormal columns over the real coordinates of the state")
+    return frame
+
+
+def _measure(
+    advance: Callable[[PyTree, Array, PyTree], tuple[PyTree, Array]],
+    state: PyTree,
+    frame: Array,
+    xs: PyTree,
+    length: int,
+    warmup: int,
+    qr_every: int,
+    blocks: int,
+    dt: ArrayLike,
+) -> Spectrum:
+    require_at("warmup", warmup, 0, length - 1, f"fewer than the {length} steps there are")
+    require_at("qr_every", qr_every, 1, None, "the number of steps between orthonormalisations")
+    require_at("blocks", blocks, 1, None, "the number of blocks of time")
+    counted = length - warmup
+    intervals, rest = divmod(counted, qr_every)
+    blocks = min(blocks, intervals + (rest > 0))
+    ids, steps = _block_plan(intervals, rest, qr_every, blocks)
+
+    def stretch(h: PyTree, q: Array, part: PyTree, m: int) -> tuple[PyTree, Orthonormalised]:
+        """m steps, then one QR."""
+        if m == 1:
+            h, q = advance(h, q, jax.tree.map(lambda leaf: leaf[0], part))
+        else:
+            (h, q), _ = jax.lax.scan(lambda c, x: (advance(*c, x), None), (h, q), part, length=m)
+        return h, orthonormalise(q)
+
+    def uncounted(carry: tuple, part: PyTree) -> tuple[tuple, None]:
+        h, done = stretch(*carry, part, qr_every)
+        return (h, done.frame), None
+
+    def count(carry: tuple, i: ArrayLike, part: PyTree, m: int) -> tuple:
+        h, q, growth, lost = carry
+        h, done = stretch(h, q, part, m)
+        return h, done.frame, growth.at[ids(i)].add(done.log_growth), lost + done.lost.astype(lost.dtype)
+
+    whole, left = divmod(warmup, qr_every)
+    state, frame = jax.lax.scan(uncounted, (state, frame), _split(xs, 0, whole, qr_every), length=whole)[0]
+    if left:
+        state, done = stretch(state, frame, _cut(xs, warmup - left, warmup), left)
+        frame = done.frame
+
+    k = frame.shape[1]
+    carry = (state, frame, jnp.zeros((blocks, k), frame.dtype), jnp.zeros(k, jnp.int32))
+    body = lambda c, ip: (count(c, ip[0], ip[1], qr_every), None)
+    parts = (jnp.arange(intervals), _split(xs, warmup, intervals, qr_every))
+    carry = jax.lax.scan(body, carry, parts, length=intervals)[0]
+    if rest:
+        carry = count(carry, intervals, _cut(xs, length - rest, length), rest)
+    return _summary(*carry, jnp.asarray(steps), counted, jnp.asarray(dt, frame.dtype))
+
+
+def _block_plan(intervals: int, rest: int, qr_every: int, blocks: int) -> tuple[Callable[[ArrayLike], ArrayLike], np.ndarray]:
+    """Which block an interval falls in, and how many steps each block has; the first blocks take the surplus."""
+    total = intervals + (rest > 0)
+    size, surplus = divmod(total, blocks)
+    edge = surplus * (size + 1)
+
+    def ids(i: ArrayLike) -> ArrayLike:
+        return jnp.where(i < edge, i // (size + 1), surplus + (i - edge) // size)
+
+    steps = np.full(blocks, size * qr_every)
+    steps[:surplus] += qr_every
+    steps[-1] -= (qr_every - rest) if rest else 0
+    return ids, steps
+
+
+def _summary(state: PyTree, frame: Array, growth: Array, lost: Array, steps: Array, counted: int, dt: Array) -> Spectrum:
+    blocks = len(steps)
+    rates = jnp.where(lost > 0, -jnp.inf, growth.sum(0) / counted) / dt
+    order = jnp.argsort(-rates)
+    weights = (steps / counted).astype(growth.dtype)[:, None]
+    spread = jnp.where(lost > 0, 0, growth / steps.astype(growth.dtype)[:, None] / dt - rates)
+    if blocks > 1:
+        errors = jnp.sqrt(blocks / (blocks - 1) * jnp.sum((weights * spread) ** 2, 0))
+    else:
+        errors = jnp.full_like(rates, jnp.inf)
+    errors = jnp.where(lost > 0, jnp.inf, errors)
+    return Spectrum(rates[order], errors[order], lost[order], growth, steps, state, frame)
+
+
+def _split(xs: PyTree, start: int, count: int, m: int) -> PyTree:
+    """Inputs of ``count`` intervals of m steps each."""
+    return jax.tree.map(lambda leaf: leaf[start : start + count * m].reshape(count, m, *leaf.shape[1:]), xs)
+
+
+def _cut(xs: PyTree, start: int, stop: int) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[start:stop], xs)
+
+
+def _require_jacobians(jacobians: Array) -> Array:
+    jacobians = jnp.asarray(jacobians)
+    if jacobians.ndim != 3 or jacobians.shape[1] != jacobians.shape[2] or not jacobians.size:
+        raise ValueError(f"jacobians have shape {jacobians.shape}; allowed is (T, n, n) with T, n at least 1")
+    if not jnp.issubdtype(jacobians.dtype, jnp.floating):
+        raise TypeError(f"jacobians have dtype {jacobians.dtype}; they must be real (split complex states into re, im)")
+    return jacobians
