@@ -75,7 +75,8 @@ def sequence_length(xs: PyTree, length: int | None) -> int:
 
 def require_same_state(before: PyTree, after: PyTree) -> None:
     """Raise TypeError unless a step returned a state of the structure, shapes and dtypes that it was given."""
-    was, became = jax.tree.structure(before), jax.tree.structure(after)
+    was: Any = jax.tree.structure(before)
+    became: Any = jax.tree.structure(after)
     if was != became:
         raise TypeError(f"step changed the structure of the state from {was} to {became}; it must return a state like the one it is given")
     old, new = _tree.named_leaves(before), _tree.named_leaves(after)

@@ -49,5 +49,5 @@ def log_norm(array: Array, axes: tuple[int, ...]) -> Array:
 
 
 def _log(x: Array) -> Array:
-    """log x with log 0 = −inf whose derivative there is 0, not NaN."""
+    """Log x with log 0 = −inf whose derivative there is 0, not NaN."""
     return jnp.where(x == 0, -jnp.inf, jnp.log(jnp.where(x == 0, 1, x)))

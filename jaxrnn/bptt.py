@@ -139,13 +139,11 @@ def _decompose(step, params, state, xs, targets, loss, *, max_lag, times) -> Dec
         return (unit, log + growth), (norms, summed)
 
     carry, (norms, lags) = jax.lax.scan(by_lag, (unit, log), jnp.arange(max_lag + 1))
-    norm_by_lag = _joint(norms)  # (lags, S)
+    sizes = [_joint(norms)]  # (lags, S)
     if max_lag < length - 1:
         rest, log_rest = _beyond(run, t - max_lag - 1, *carry, length)
         lags = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), lags, rest)
-        norm_by_lag = [norm_by_lag, log_rest]
-    else:
-        norm_by_lag = [norm_by_lag]
+        sizes = [*sizes, log_rest]
 
     through = jax.tree.map(lambda leaf: leaf.sum(0), lags)
     return Decomposition(
@@ -154,7 +152,7 @@ def _decompose(step, params, state, xs, targets, loss, *, max_lag, times) -> Dec
         by_lag=lags,
         total=jax.tree.map(lambda a, b: a + b.sum(0), through, direct),
         cosine=_cosines(lags, through),
-        lag_share=_shares(norm_by_lag),
+        lag_share=_shares(sizes),
     )
 
 
@@ -244,13 +242,15 @@ def _place(values: Array, t: np.ndarray, length: int) -> Array:
 
 def _cosines(by_lag: PyTree, full: PyTree) -> Array:
     """Cosine of the running sum over lags with the whole; 1 where both are zero."""
-    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(by_lag)]))
-    unit = jax.tree.map(lambda leaf: leaf / jnp.where(largest == 0, 1, largest), by_lag)
+    dtype = layout(full, "params").dtype
+    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)).astype(dtype) for leaf in jax.tree.leaves(by_lag)]))
+    scale = jnp.where(largest == 0, 1, largest)
+    unit = jax.tree.map(lambda leaf: leaf / scale.astype(leaf.dtype), by_lag)
     whole = jax.tree.map(lambda leaf: leaf.sum(0), unit)
 
     def dot(a: PyTree, b: PyTree) -> Array:
         parts = jax.tree.map(lambda p, q: jnp.sum((jnp.conj(p) * q).real), a, b)
-        return jnp.stack([p.astype(largest.dtype) for p in jax.tree.leaves(parts)]).sum()
+        return jnp.stack([p.astype(dtype) for p in jax.tree.leaves(parts)]).sum()
 
     def body(running: PyTree, lag: PyTree) -> tuple[PyTree, tuple[Array, Array]]:
         running = jax.tree.map(jnp.add, running, lag)

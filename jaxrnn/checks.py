@@ -32,8 +32,15 @@ class Check(NamedTuple):
 
 
 def terms(
-    step: Step, params: PyTree, state: PyTree, xs: PyTree, targets: PyTree, loss: Loss,
-    *, max_lag: int | None = None, times: tuple[int, ...] | None = None,
+    step: Step,
+    params: PyTree,
+    state: PyTree,
+    xs: PyTree,
+    targets: PyTree,
+    loss: Loss,
+    *,
+    max_lag: int | None = None,
+    times: tuple[int, ...] | None = None,
 ) -> Check:
     """The (t, k) terms sum to the gradient that ``jax.grad`` computes on the same stored states.
 
@@ -94,8 +101,9 @@ def products(step: Step, params: PyTree, state: PyTree, xs: PyTree, *, length: i
 def bounds(step: Step, params: PyTree, state: PyTree, xs: PyTree, *, length: int | None = None) -> Check:
     """No step grows the transport beyond what its own Jacobian allows.
 
-    σ_n(J_t) ≤ ‖∂h_t/∂h_k‖_F / ‖∂h_{t−1}/∂h_k‖_F ≤ σ₁(J_t) for every k < t; ρ(J_t) ≤ σ₁(J_t); and for cells with one
-    activation σ₁(J_t) ≤ sup|φ'| σ₁(W_hh). The largest violation in nats; allowed 1e-9 in float64, 1000 eps else.
+    σ_n(J_t) ≤ ‖∂h_t/∂h_k‖_F / ‖∂h_{t−1}/∂h_k‖_F ≤ σ₁(J_t) for every k < t, with equality to ‖J_t‖_F / √n at k = t − 1;
+    ρ(J_t) ≤ σ₁(J_t); and for cells with one activation σ₁(J_t) ≤ sup|φ'| σ₁(W_hh). The largest violation in nats;
+    allowed 1e-9 in float64, 1000 eps else.
     """
     jacobians = linearize.jacobians(step, params, state, xs, length=length)
     steps, n = jacobians.shape[:2]
@@ -110,7 +118,10 @@ def bounds(step: Step, params: PyTree, state: PyTree, xs: PyTree, *, length: int
         alive = np.isfinite(transport[:-1])  # k ≤ t − 1 and not died before
         over = np.where(alive, growth - high[:, None], -np.inf)
         under = np.where(alive, np.where(low[:, None] == -np.inf, -np.inf, low[:, None] - growth), -np.inf)
+        one_step = transport[np.arange(1, steps + 1), np.arange(steps)]
+        one_dense = np.log(np.sqrt((sigma**2).sum(1) / n))
         violations = {
+            "transport over one step is not ‖J_t‖_F": np.where(one_step == one_dense, 0, np.abs(one_step - one_dense)),
             "transport above σ₁(J_t)": over.max(1),
             "transport below σ_n(J_t)": under.max(1),
             # An eigenvalue of a non-normal matrix is known to (eps)^(1/n) only; its modulus never exceeds σ₁ by more.
@@ -156,7 +167,7 @@ def _stored_gradient(step: Step, params: PyTree, state: PyTree, xs: PyTree, targ
 def _product_errors(step: Step, params: PyTree, state: PyTree, xs: PyTree, *, length: int | None) -> Array:
     """Relative error of push and pull at every step (T,)."""
     jacobians = linearize.jacobians(step, params, state, xs, length=length)
-    steps, n = jacobians.shape[:2]
+    n = jacobians.shape[1]
     before = preceding(state, states(step, params, state, xs, length=length))
     vectors = jax.random.normal(jax.random.key(1), (n, 3), jacobians.dtype)
 

@@ -55,6 +55,8 @@ class Cells:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0 whatever the verdict, 2 on bad input, 130 when interrupted."""
     argv = sys.argv[1:] if argv is None else argv
+    # Read when LAPACK is loaded. Its calls here are many and small; its threads waiting for each other cost up to ten times.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         import rich.console  # noqa: F401
         import tyro
@@ -123,7 +125,7 @@ def _configure(precision: str) -> None:
     import jax
 
     jax.config.update("jax_enable_x64", precision == "float64")
-    if not jax.config.jax_compilation_cache_dir:
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(home / "jaxrnn"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
@@ -210,9 +212,7 @@ def _save(config: Diagnose, argv: list[str], found: Diagnosis) -> None:
     if e.gradient is not None:
         g = e.gradient
         lag = int(sorted(g.truncation_lags)[len(g.truncation_lags) // 2]) if g.truncation_lags.size else None
-        draw = lambda ax: plots.gradient_by_lag(
-            g.log_by_lag, g.lag_share, g.cosine, lag_share_errors=g.lag_share_errors, truncation_lag=lag, ax=ax
-        )
+        draw = lambda ax: plots.gradient_by_lag(g.log_by_lag, g.lag_share, g.cosine, lag_share_errors=g.lag_share_errors, truncation_lag=lag, ax=ax)
         files["gradient_by_lag.png"] = plots.save(draw)
     packages = ("jaxrnn", "jax", "jaxlib", "numpy", "optax", "scikit-learn")
     run = {

@@ -46,7 +46,11 @@ class Diagnosis(NamedTuple):
             "log_gain": {"per_sequence": e.log_gain, "rate": e.rate, "rate_error": e.rate_error},
             "lengths": e.lengths,
             "first_nonfinite": e.first_nonfinite,
-            "eigenvalue_criterion": {"mean_log_radius": e.log_radius.mean(), "share_below_1": (e.log_radius < 0).mean(), "sampled": len(e.log_radius)},
+            "eigenvalue_criterion": {
+                "mean_log_radius": e.log_radius.mean(),
+                "share_below_1": (e.log_radius < 0).mean(),
+                "sampled": len(e.log_radius),
+            },
             "mean_log_sigma": e.log_sigma.mean(),
             "growth_split": None if e.split is None else {"weights": e.split[0], "activation": e.split[1]},
             "transport_by_lag": {"quantiles": [0.1, 0.5, 0.9], "log_transport": e.transport_by_lag},
@@ -124,7 +128,9 @@ def _admit(step, params, state, xs, targets, loss, length, lengths) -> tuple[PyT
     leaves = named_leaves(xs)
     for name, leaf in leaves.items():
         if np.ndim(leaf) < 2:
-            raise ValueError(f"leaf {name!r} of xs has shape {np.shape(leaf)}; axes 0 and 1 must be sequences and time: add a batch axis with x[None]")
+            raise ValueError(
+                f"leaf {name!r} of xs has shape {np.shape(leaf)}; axes 0 and 1 must be sequences and time: add a batch axis with x[None]"
+            )
     batches = {name: np.shape(leaf)[0] for name, leaf in leaves.items()}
     if len(set(batches.values())) > 1 or 0 in batches.values():
         raise ValueError(f"the leaves of xs hold different or no sequences: {batches}; axis 0 of each must be the same B ≥ 1")
@@ -195,6 +201,11 @@ def _reasons(verdict: str, e: Evidence) -> tuple[str, ...]:
     if not (e.lengths > 0).any():
         return ("No state is finite, from the first step on: nothing can be analysed.",)
     said = [*_gain_reasons(e), *_rate_reasons(e), *_criterion_reasons(verdict, e)]
+    if verdict == "chaotic":
+        said.insert(1, "The states stay bounded while perturbations grow: the dynamics is chaotic (locally unstable), the gradient explodes.")
+    if verdict == "exploding":
+        rest = bool((e.movement <= 1e-6).mean() > 0.5)
+        said.insert(1, "The states rest at an unstable point." if rest else f"The states grow too, by {np.median(e.state_rate):+.4f} nats per step.")
     peak = e.transport_by_lag[1]
     if verdict in ("vanishing", "stable", "undecided") and np.max(peak) > 1:
         lag = int(np.argmax(peak))
@@ -204,14 +215,21 @@ def _reasons(verdict: str, e: Evidence) -> tuple[str, ...]:
         )
     if e.split is not None and np.isfinite(e.split).all():
         weights, activation = e.split
-        total = weights + activation
-        share = f", {activation / total:.0%} of the decay" if total < 0 else ""
-        said.append(f"Along a typical perturbation the weights contribute {weights:+.4f} and the slopes of activations and gates {activation:+.4f} nats per step{share}.")
+        share = "all of it, against the weights" if weights > 0 else f"{activation / (weights + activation):.0%} of it"
+        decay = f"; of the decay, the slopes are {share}" if weights + activation < 0 else ""
+        said.append(
+            f"Along a typical perturbation the affine part (weights, state carried over) contributes {weights:+.4f} "
+            f"and the slopes of activations and gates {activation:+.4f} nats per step{decay}."
+        )
     if e.gradient is not None:
         said += _gradient_reasons(e)
     bad = e.first_nonfinite[e.first_nonfinite > 0]
     if bad.size:
-        said.insert(0, f"In {bad.size} of {len(e.lengths)} sequences the state is not finite from step {bad.min()} on (first such step); only the steps before were analysed.")
+        said.insert(
+            0,
+            f"In {bad.size} of {len(e.lengths)} sequences the state is not finite from some step on, first from step {bad.min()}; "
+            "only the steps before were analysed.",
+        )
     return tuple(said)
 
 
@@ -242,8 +260,11 @@ def _rate_reasons(e: Evidence) -> list[str]:
     if 0 < lost < len(e.exponents):
         said.append(f"{lost} of the {len(e.exponents)} leading directions died or drowned in rounding (exponent −inf).")
     low, mid, high = e.horizon
-    until = "longer than the sequences show" if math.isinf(mid) else f"{mid:.0f} steps"
-    said.append(f"Memory horizon (transport below 1/e for good): median {until}, 10–90 % {low:.4g} to {high:.4g}; {e.censored:.0%} of the starting times last to the end.")
+    until = "beyond the end of the sequences" if math.isinf(mid) else f"{mid:.0f} steps"
+    said.append(
+        f"Memory horizon (transport below 1/e for good): median {until}, "
+        f"10–90 % {_lag(low)} to {_lag(high)}; {e.censored:.0%} of the starting times last to the end."
+    )
     return said
 
 
@@ -262,7 +283,10 @@ def _criterion_reasons(verdict: str, e: Evidence) -> list[str]:
         return [text]
     if says == actual:
         return [text + " It agrees with the verdict here."]
-    return [text + f" It disagrees with the verdict, {verdict}: a product of Jacobians is governed by its singular values, not by the eigenvalues of the factors."]
+    return [
+        text + f" It disagrees with the verdict, {verdict}: "
+        "a product of Jacobians is governed by its singular values, not by the eigenvalues of the factors."
+    ]
 
 
 def _gradient_reasons(e: Evidence) -> list[str]:
@@ -328,6 +352,10 @@ def _self_checks(step, params, state, xs, targets, loss, e: Evidence) -> tuple[C
     return tuple(run)
 
 
+def _lag(value: float) -> str:
+    return "beyond the end" if math.isinf(value) else f"{value:.0f}"
+
+
 def _factor(log: float) -> str:
     """e^log for people, also where it overflows."""
     return f"{math.exp(log):.3g}" if abs(log) < 600 else f"10^{log / math.log(10):.0f}"
@@ -346,5 +374,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value
-
-

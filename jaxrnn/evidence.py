@@ -15,8 +15,8 @@ import numpy as np
 from jax import Array
 
 from jaxrnn import bptt, flow, lyapunov, spectra
-from jaxrnn._frames import log_norm
 from jaxrnn._border import compiled
+from jaxrnn._frames import log_norm
 from jaxrnn._tree import Layout, layout
 from jaxrnn.cells import structure
 from jaxrnn.flow import Loss
@@ -164,9 +164,7 @@ def gather(
     whole = dict(length=T)
 
     progress("Lyapunov exponents", 1, 6)
-    growth, time_errors = (
-        np.asarray(v) for v in _growth(step, params, state, xs, usable, **whole, k=todo.exponents, batch=_batch(len(usable), n))
-    )
+    growth, time_errors = (np.asarray(v) for v in _growth(step, params, state, xs, usable, **whole, k=todo.exponents, batch=_batch(len(usable), n)))
     progress("gain over the whole length", 2, 6)
     gain = np.full(B, np.nan)
     gain[usable] = _gains(step, params, state, xs, usable, **whole, batch=_batch(len(usable), n))
@@ -280,7 +278,7 @@ def _pooled(growth: np.ndarray, lengths: np.ndarray, time_errors: np.ndarray) ->
 
 
 def _sampled(step, params, state, xs, lengths, todo: Plan) -> tuple[np.ndarray, np.ndarray]:
-    """log ρ(J_t) and log σ₁(J_t) of random steps: a stride could fall into step with a periodic input."""
+    """Log ρ(J_t) and log σ₁(J_t) of random steps: a stride could fall into step with a periodic input."""
     b, t = np.nonzero(np.arange(todo.steps)[None] < lengths[:, None])
     chosen = np.sort(np.random.default_rng(0).permutation(len(b))[: todo.jacobians])
     jacobians = _jacobians_at(step, params, state, xs, b[chosen], t[chosen], length=todo.steps, sequences=todo.sequences)
@@ -324,8 +322,7 @@ def _gradient(step, params, state, xs, targets, loss, todo: Plan) -> Gradient:
         active = np.sort(np.random.default_rng(0).permutation(active)[: todo.gradient_times])
     times = tuple(int(t) for t in active) or (todo.steps,)
     profile, by_lag, share, cosine = (
-        np.asarray(v, np.float64)
-        for v in _parts(step, params, state, xs, targets, some, loss=loss, times=times, max_lag=todo.max_lag)
+        np.asarray(v, np.float64) for v in _parts(step, params, state, xs, targets, some, loss=loss, times=times, max_lag=todo.max_lag)
     )
     lags = [bptt.truncation_lag(bptt.Decomposition(*(None,) * 4, c, None)) for c in cosine if np.isfinite(c).all()]  # type: ignore[arg-type]
     spread = share.std(0, ddof=1) / math.sqrt(len(some)) if len(some) > 1 else np.full(share.shape[1], np.inf)
@@ -367,7 +364,7 @@ def _parts(step, params, state, xs, targets, indices, *, loss, times, max_lag):
 
 
 def _by_lag(log_norms: PyTree, times: tuple[int, ...], lags: int) -> Array:
-    """log Σ_t ‖term(t, t − lag)‖, the norm over all leaves."""
+    """Log Σ_t ‖term(t, t − lag)‖, the norm over all leaves."""
     joint = 0.5 * jax.nn.logsumexp(2 * jnp.stack(jax.tree.leaves(log_norms)), axis=0)
     k = np.asarray(times)[:, None] - 1 - np.arange(lags)[None]
     rows = jnp.take_along_axis(joint, jnp.asarray(np.maximum(k, 0)), 1)

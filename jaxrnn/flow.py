@@ -42,9 +42,7 @@ class Horizon(NamedTuple):
 
 
 @compiled("step", "length", "stride")
-def log_transport(
-    step: Step, params: PyTree, state: PyTree, xs: PyTree, *, length: int | None = None, stride: int = 1
-) -> Array:
+def log_transport(step: Step, params: PyTree, state: PyTree, xs: PyTree, *, length: int | None = None, stride: int = 1) -> Array:
     """How much of a perturbation at time k is left at time t, for every pair.
 
     log(‖∂h_t/∂h_k‖_F / √n), ∂h_t/∂h_k = J_t J_{t−1} ⋯ J_{k+1}: 0 for an isometry, at any n.
@@ -325,5 +323,3 @@ def _transport(
     first = measure(unit, log)
     (_, unit, log), rows = jax.lax.scan(body, (state, unit, log), (jnp.arange(1, length + 1), xs), length=length)
     return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, rows), unit, log
-
-

@@ -5,10 +5,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike
 
 
-def gaussian(key: Array, n_out: int, n_in: int, gain: ArrayLike = 1.0) -> Array:
+def gaussian(key: Array, n_out: int, n_in: int, gain: float | Array = 1.0) -> Array:
     """Independent N(0, gain²/n_in); a square one has its eigenvalues in the disc of radius ``gain`` (Girko 1985).
 
     >>> import jax
@@ -19,7 +18,7 @@ def gaussian(key: Array, n_out: int, n_in: int, gain: ArrayLike = 1.0) -> Array:
     return gain * jax.random.normal(key, (n_out, n_in)) / jnp.sqrt(float(n_in))
 
 
-def orthogonal(key: Array, n_out: int, n_in: int, gain: ArrayLike = 1.0) -> Array:
+def orthogonal(key: Array, n_out: int, n_in: int, gain: float | Array = 1.0) -> Array:
     """``gain`` times a Haar-distributed matrix with orthonormal rows or columns (Saxe, McClelland, Ganguli 2014).
 
     >>> import jax, jax.numpy as jnp
@@ -35,7 +34,7 @@ def orthogonal(key: Array, n_out: int, n_in: int, gain: ArrayLike = 1.0) -> Arra
     return gain * (q if n_out >= n_in else q.T)
 
 
-def identity(key: Array, n_out: int, n_in: int, gain: ArrayLike = 1.0) -> Array:
+def identity(key: Array, n_out: int, n_in: int, gain: float | Array = 1.0) -> Array:
     """``gain`` times the identity (Le, Jaitly, Hinton 2015: the IRNN's recurrent matrix); the key is not used.
 
     >>> from jaxrnn import initializers

@@ -165,7 +165,9 @@ def _one_step(step: Step, params: PyTree, state: PyTree, x: PyTree, vectors: Arr
     state, _ = admit(step, params, state, jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], x), 1)
     lay = layout(state)
     if vectors.ndim not in (1, 2) or vectors.shape[0] != lay.size:
-        raise ValueError(f"vectors have shape {vectors.shape}; allowed are ({lay.size},) and ({lay.size}, k), n = {lay.size} being the real dimension of the state")
+        raise ValueError(
+            f"vectors have shape {vectors.shape}; allowed are ({lay.size},) and ({lay.size}, k), n = {lay.size} being the real dimension of the state"
+        )
     if vectors.dtype != lay.dtype:
         raise TypeError(f"vectors have dtype {vectors.dtype}; the state's real coordinates have {lay.dtype}: cast them")
     return state, lay

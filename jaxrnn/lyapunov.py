@@ -130,7 +130,9 @@ def _starting_frame(frame: Array | None, n: int, k: int | None, dtype: np.dtype)
     if frame is None:
         return random_frame(n, k, dtype)
     if frame.shape != (n, k) or frame.dtype != dtype:
-        raise ValueError(f"frame is {frame.dtype}{list(frame.shape)}; it must be {dtype}[{n}, {k}], orthonormal columns over the real coordinates of the state")
+        raise ValueError(
+            f"frame is {frame.dtype}{list(frame.shape)}; it must be {dtype}[{n}, {k}], orthonormal columns over the real coordinates of the state"
+        )
     return frame
 
 
@@ -154,7 +156,7 @@ def _measure(
     ids, steps = _block_plan(intervals, rest, qr_every, blocks)
 
     def stretch(h: PyTree, q: Array, part: PyTree, m: int) -> tuple[PyTree, Orthonormalised]:
-        """m steps, then one QR."""
+        """M steps, then one QR."""
         if m == 1:
             h, q = advance(h, q, jax.tree.map(lambda leaf: leaf[0], part))
         else:
@@ -162,7 +164,7 @@ def _measure(
         return h, orthonormalise(q)
 
     def uncounted(carry: tuple, part: PyTree) -> tuple[tuple, None]:
-        h, done = stretch(*carry, part, qr_every)
+        h, done = stretch(carry[0], carry[1], part, qr_every)
         return (h, done.frame), None
 
     def count(carry: tuple, i: ArrayLike, part: PyTree, m: int) -> tuple:
@@ -186,13 +188,13 @@ def _measure(
     return _summary(*carry, jnp.asarray(steps), counted, jnp.asarray(dt, frame.dtype))
 
 
-def _block_plan(intervals: int, rest: int, qr_every: int, blocks: int) -> tuple[Callable[[ArrayLike], ArrayLike], np.ndarray]:
+def _block_plan(intervals: int, rest: int, qr_every: int, blocks: int) -> tuple[Callable[[Any], Array], np.ndarray]:
     """Which block an interval falls in, and how many steps each block has; the first blocks take the surplus."""
     total = intervals + (rest > 0)
     size, surplus = divmod(total, blocks)
     edge = surplus * (size + 1)
 
-    def ids(i: ArrayLike) -> ArrayLike:
+    def ids(i: Any) -> Array:
         return jnp.where(i < edge, i // (size + 1), surplus + (i - edge) // size)
 
     steps = np.full(blocks, size * qr_every)
@@ -207,11 +209,8 @@ def _summary(state: PyTree, frame: Array, growth: Array, lost: Array, steps: Arr
     order = jnp.argsort(-rates)
     weights = (steps / counted).astype(growth.dtype)[:, None]
     spread = jnp.where(lost > 0, 0, growth / steps.astype(growth.dtype)[:, None] / dt - rates)
-    if blocks > 1:
-        errors = jnp.sqrt(blocks / (blocks - 1) * jnp.sum((weights * spread) ** 2, 0))
-    else:
-        errors = jnp.full_like(rates, jnp.inf)
-    errors = jnp.where(lost > 0, jnp.inf, errors)
+    errors = jnp.sqrt(blocks / max(blocks - 1, 1) * jnp.sum((weights * spread) ** 2, 0))
+    errors = jnp.where((lost > 0) | (blocks < 2), jnp.inf, errors)
     return Spectrum(rates[order], errors[order], lost[order], growth, steps, state, frame)
 
 

@@ -1,6 +1,7 @@
 """Arrays to axes. Every function takes an ``ax`` or makes one, and returns it; it knows no cell."""
 
-from collections.abc import Sequence
+import io
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -91,11 +92,9 @@ def gradient_by_lag(
     return ax
 
 
-def save(draw: Any, *, size: Sequence[float] = (7.0, 5.0)) -> bytes:
+def save(draw: Callable[[Axes], Any], *, size: tuple[float, float] = (7.0, 5.0)) -> bytes:
     """A PNG, as bytes, of what ``draw(ax)`` draws."""
-    import io
-
-    figure = Figure(figsize=tuple(size), layout="constrained", dpi=130)
+    figure = Figure(figsize=size, layout="constrained", dpi=130)
     draw(figure.add_subplot())
     out = io.BytesIO()
     figure.savefig(out, format="png")

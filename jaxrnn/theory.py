@@ -43,7 +43,7 @@ def pascanu_bounds(weights: Array, slope_bound: ArrayLike = 1.0) -> PascanuBound
     if weights.ndim != 2 or weights.shape[0] != weights.shape[1]:
         raise ValueError(f"weights have shape {weights.shape}; the recurrent matrix must be square (n, n)")
     sigma = jnp.linalg.svd(weights, compute_uv=False)[0]
-    bound = slope_bound * sigma
+    bound = jnp.asarray(slope_bound * sigma)
     return PascanuBounds(sigma, jnp.log(bound), bound < 1, bound > 1)
 
 

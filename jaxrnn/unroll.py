@@ -11,9 +11,7 @@ from jaxrnn.linearize import Step
 PyTree = Any
 
 
-def states(
-    step: Step, params: PyTree, state: PyTree, xs: PyTree, *, length: int | None = None, checkpoint_every: int | None = None
-) -> PyTree:
+def states(step: Step, params: PyTree, state: PyTree, xs: PyTree, *, length: int | None = None, checkpoint_every: int | None = None) -> PyTree:
     """The states h_1..h_T.
 
     h_t = step(θ, h_{t−1}, x_t), t = 1..T.

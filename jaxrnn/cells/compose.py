@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike
 
 from jaxrnn import initializers
 from jaxrnn.cells.protocol import Cell, PyTree, require_sizes
@@ -77,7 +76,7 @@ def with_readout(cell: Cell, n_out: int) -> Cell:
     """
     require_sizes(n_out=n_out)
 
-    def init_params(key: Array, readout_gain: ArrayLike = 1.0, **scales: Any) -> PyTree:
+    def init_params(key: Array, readout_gain: float | Array = 1.0, **scales: Any) -> PyTree:
         key_cell, key_hy = jax.random.split(key)
         params = cell.init_params(key_cell, **scales)
         if not isinstance(params, Mapping) or "W_hy" in params:
@@ -166,5 +165,7 @@ def _require_fit(layers: tuple[Cell, ...], params: PyTree) -> None:
             try:
                 jax.eval_shape(cell.step, theta, state, x)
             except (TypeError, ValueError) as error:
-                raise ValueError(f"layer {i} of the stack cannot take the output of layer {i - 1}, of shape {x.shape}; make its n_in {x.shape[0]}") from error
+                raise ValueError(
+                    f"layer {i} of the stack cannot take the output of layer {i - 1}, of shape {x.shape}; make its n_in {x.shape[0]}"
+                ) from error
         x = jax.eval_shape(cell.output, theta, state, x)

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike
 
 from jaxrnn import initializers
 from jaxrnn.cells.protocol import Cell, PyTree, Structure, require_sizes, zeros_like_hidden
@@ -51,9 +50,7 @@ def lstm(n_in: int, n_hidden: int, init: str = "orthogonal") -> Cell:
     require_sizes(n_in=n_in, n_hidden=n_hidden)
     recurrent = initializers.named(init)
 
-    def init_params(
-        key: Array, gain: ArrayLike = 1.0, input_gain: ArrayLike = 1.0, forget_bias: ArrayLike = 1.0
-    ) -> dict[str, Array]:
+    def init_params(key: Array, gain: float | Array = 1.0, input_gain: float | Array = 1.0, forget_bias: float | Array = 1.0) -> dict[str, Array]:
         w_hh, w_xh = _gate_weights(key, recurrent, 4, n_in, n_hidden, gain, input_gain)
         b_h = jnp.zeros(4 * n_hidden, w_hh.dtype).at[n_hidden : 2 * n_hidden].set(forget_bias)
         return {"W_hh": w_hh, "W_xh": w_xh, "b_h": b_h}
@@ -89,9 +86,7 @@ def gru(n_in: int, n_hidden: int, init: str = "orthogonal") -> Cell:
     require_sizes(n_in=n_in, n_hidden=n_hidden)
     recurrent = initializers.named(init)
 
-    def init_params(
-        key: Array, gain: ArrayLike = 1.0, input_gain: ArrayLike = 1.0, update_bias: ArrayLike = 0.0
-    ) -> dict[str, Array]:
+    def init_params(key: Array, gain: float | Array = 1.0, input_gain: float | Array = 1.0, update_bias: float | Array = 0.0) -> dict[str, Array]:
         w_hh, w_xh = _gate_weights(key, recurrent, 3, n_in, n_hidden, gain, input_gain)
         zeros = jnp.zeros(3 * n_hidden, w_hh.dtype)
         return {"W_hh": w_hh, "W_xh": w_xh, "b_x": zeros.at[n_hidden : 2 * n_hidden].set(update_bias), "b_h": zeros}

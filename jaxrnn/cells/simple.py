@@ -5,7 +5,6 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike
 
 from jaxrnn import initializers, theory
 from jaxrnn.cells.protocol import Cell, PyTree, Structure, require_sizes, zeros_like_hidden
@@ -57,7 +56,7 @@ def vanilla(n_in: int, n_hidden: int, activation: str = "tanh", init: str = "gau
         raise ValueError(f"unknown activation {activation!r}; allowed are {', '.join(sorted(_STEPS))}")
     recurrent = initializers.named(init)
 
-    def init_params(key: Array, gain: ArrayLike = 1.0, input_gain: ArrayLike = 1.0) -> dict[str, Array]:
+    def init_params(key: Array, gain: float | Array = 1.0, input_gain: float | Array = 1.0) -> dict[str, Array]:
         key_hh, key_xh = jax.random.split(key)
         w_hh = recurrent(key_hh, n_hidden, n_hidden, gain)
         w_xh = initializers.gaussian(key_xh, n_hidden, n_in, input_gain)

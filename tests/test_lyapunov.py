@@ -1,0 +1,266 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.scipy.special import polygamma
+
+from jaxrnn import cells, linearize, lyapunov
+from tests.models import at_time, noise, over_models, random_params, relative, shaken
+
+EPS = np.finfo(np.float64).eps
+LENGTH = 40
+
+
+def exponents_by_numpy(jacobians, frame):
+    """The textbook loop: QR of J_t Q at every step, logs of |R_ii| averaged; −inf where a pivot is nothing but rounding."""
+    q, logs = np.asarray(frame), []
+    for j in np.asarray(jacobians):
+        image = j @ q
+        q, r = np.linalg.qr(image)
+        pivot = np.abs(np.diag(r))
+        pivot[pivot <= len(q) * EPS * np.linalg.norm(image, axis=0)] = np.nan
+        logs.append(np.log(pivot))
+    rates = np.mean(logs, 0)
+    return np.sort(np.where(np.isnan(rates), -np.inf, rates))[::-1]
+
+
+def orthonormal(seed, n, k):
+    return jnp.asarray(np.linalg.qr(np.asarray(noise(seed, (n, k))))[0])
+
+
+def tanh_net(n, gain, seed=1):
+    cell = cells.vanilla(1, n)
+    params = cell.init_params(jax.random.key(seed), gain=gain)
+    return cell.step, params, noise(seed, (n,))
+
+
+@over_models
+def test_the_exponents_sum_to_the_mean_log_determinant(model):
+    xs = model.inputs(LENGTH)
+    jacobians = np.asarray(linearize.jacobians(model.step, model.params, model.state, xs))
+    found = lyapunov.spectrum(model.step, model.params, model.state, xs).exponents
+    n, singular_values = len(found), np.linalg.svd(jacobians, compute_uv=False)
+    if not singular_values.all():  # a dead ReLU, say
+        assert found[-1] == -np.inf
+        return
+    doubt = n * EPS * singular_values[:, 0] / singular_values[:, -1]
+    assert doubt.max() < 0.1
+    assert abs(found.sum() - np.linalg.slogdet(jacobians)[1].mean()) < 1e-9 + doubt.mean()
+
+
+@over_models
+def test_the_spectrum_equals_that_of_the_stored_jacobians_and_of_a_numpy_loop(model):
+    xs = model.inputs(LENGTH)
+    jacobians = linearize.jacobians(model.step, model.params, model.state, xs)
+    n = jacobians.shape[1]
+    k = (n + 1) // 2
+    frame = orthonormal(3, n, k)
+    direct = lyapunov.spectrum(model.step, model.params, model.state, xs, frame=frame).exponents
+    stored = lyapunov.from_jacobians(jacobians, frame=frame).exponents
+    assert np.allclose(direct, stored, rtol=0, atol=1e-10)
+    assert np.allclose(direct, exponents_by_numpy(jacobians, frame), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(("qr_every", "cut"), [(1, 32), (2, 32), (3, 36)])
+def test_a_resumed_run_is_one_run(qr_every, cut):
+    cell = cells.gru(2, 3)
+    params, xs = random_params(cell), noise(4, (2 * cut, 2))
+    options = dict(qr_every=qr_every)
+    whole = lyapunov.spectrum(cell.step, params, jnp.zeros(3), xs, blocks=8, **options)
+    first = lyapunov.spectrum(cell.step, params, jnp.zeros(3), xs[:cut], blocks=4, **options)
+    second = lyapunov.spectrum(cell.step, params, first.state, xs[cut:], blocks=4, frame=first.frame, **options)
+    assert (second.state == whole.state).all()
+    assert (second.frame == whole.frame).all()
+    assert (jnp.concatenate([first.block_growth, second.block_growth]) == whole.block_growth).all()
+    assert (jnp.concatenate([first.block_steps, second.block_steps]) == whole.block_steps).all()
+
+
+@pytest.mark.parametrize("warmup", [0, 3, 4, 12])
+@pytest.mark.parametrize(("length", "qr_every", "blocks"), [(13, 1, 4), (17, 4, 3), (14, 4, 32), (13, 20, 2)])
+def test_every_counted_step_is_in_one_block_with_its_logs_and_its_time(warmup, length, qr_every, blocks):
+    # A diagonal map grows by the same logs at every step: a forgotten or doubled one would show.
+    rates = jnp.array([0.3, -0.2])
+    run = lyapunov.spectrum(
+        lambda a, h, x: jnp.exp(a) * h, rates, jnp.ones(2), None, length=length, warmup=warmup, frame=jnp.eye(2), qr_every=qr_every, blocks=blocks
+    )
+    assert run.block_steps.sum() == length - warmup
+    assert len(run.block_steps) == min(blocks, -(-(length - warmup) // qr_every))
+    assert (run.block_steps > 0).all()
+    assert relative(run.block_growth, np.outer(run.block_steps, rates)) < 10 * EPS * length
+    assert relative(run.exponents, rates) < 10 * EPS * length
+    assert relative(run.state, jnp.exp(length * rates)) < 10 * EPS * length
+
+
+def test_the_warmup_runs_state_and_frame_and_is_not_counted():
+    step, params, state = tanh_net(6, 2.0)
+    run = lyapunov.spectrum(step, params, state, None, length=60, warmup=25)
+    before = lyapunov.spectrum(step, params, state, None, length=25)
+    after = lyapunov.spectrum(step, params, before.state, None, length=35, frame=before.frame)
+    assert (run.exponents == after.exponents).all()
+    assert (run.frame == after.frame).all()
+
+
+def test_two_steps_between_orthonormalisations_change_nothing_while_the_frame_is_conditioned():
+    step, params, state = tanh_net(6, 1.2)
+    one, two = (lyapunov.spectrum(step, params, state, None, length=60, qr_every=m).exponents for m in (1, 2))
+    condition = np.linalg.cond(linearize.jacobians(step, params, state, None, length=60)).max() ** 2
+    assert np.abs(one - two).max() < 6 * EPS * condition
+
+
+def test_an_invertible_change_of_coordinates_keeps_the_exponents():
+    step, params, state = tanh_net(6, 0.9)
+    A = jnp.asarray(np.asarray(orthonormal(5, 6, 6)) * np.linspace(1, 3, 6))
+    inverse, length, warmup = jnp.linalg.inv(A), 4000, 1000
+    moved = lambda p, g, x: A @ step(p, inverse @ g, x)
+    here = lyapunov.spectrum(step, params, state, None, length=length, warmup=warmup).exponents
+    there = lyapunov.spectrum(moved, params, A @ state, None, length=length, warmup=warmup).exponents
+    # The two products differ by A at either end, and each frame aligns in O(1): log κ(A) per end over the counted steps.
+    assert np.abs(here - there).max() < 4 * np.log(np.linalg.cond(A)) / (length - warmup)
+
+
+def test_the_leading_exponents_are_the_first_of_the_full_spectrum():
+    step, params, state = tanh_net(8, 1.5)
+    frame = orthonormal(6, 8, 8)
+    full = lyapunov.spectrum(step, params, state, None, length=200, frame=frame)
+    lead = lyapunov.spectrum(step, params, state, None, length=200, frame=frame[:, :3])
+    # Column i of a QR depends on columns up to i only: equal up to rounding, before sorting.
+    assert relative(lead.block_growth, full.block_growth[:, :3]) < 1e-9
+
+
+def test_the_adjoint_has_the_same_exponents():
+    step, params, state = tanh_net(6, 0.9)
+    length = 4000
+    jacobians = linearize.jacobians(step, params, state, None, length=length)
+    forward = lyapunov.from_jacobians(jacobians, warmup=200).exponents
+    adjoint = lyapunov.from_jacobians(jnp.swapaxes(jacobians, 1, 2)[::-1], warmup=200).exponents
+    # The 200 uncounted steps at either end weigh 200/4000 of what the rates vary by; the rest is O(log κ / T).
+    vectors = np.linalg.eig(np.asarray(jacobians[-1]))[1]
+    drift = np.abs(np.asarray(jacobians[:200]) - np.asarray(jacobians[-1])).max()
+    assert np.abs(forward - adjoint).max() < (2 * np.log(np.linalg.cond(vectors)) + 200 * drift) / (length - 200)
+
+
+def test_standard_errors_of_independent_factors_are_those_of_newman():
+    # T = 4096 factors in 32 blocks: a chi with 31 degrees of freedom scatters by 1/√62 = 13 %; four of those.
+    n, length = 3, 4096
+    found = lyapunov.from_jacobians(noise(7, (length, n, n))).standard_errors
+    i = jnp.arange(1, n + 1)
+    wanted = jnp.sqrt(polygamma(1, (n - i + 1) / 2) / (4 * length))
+    assert np.abs(found / wanted - 1).max() < 4 / np.sqrt(62)
+
+
+def test_standard_errors_follow_from_the_blocks():
+    run = lyapunov.from_jacobians(noise(8, (103, 2, 2)), blocks=5)
+    rates = np.asarray(run.block_growth) / np.asarray(run.block_steps)[:, None]
+    weights = np.asarray(run.block_steps)[:, None] / 103
+    wanted = np.sqrt(5 / 4 * ((weights * (rates - (weights * rates).sum(0))) ** 2).sum(0))
+    assert np.abs(np.sort(run.standard_errors) - np.sort(wanted)).max() < 1e-13
+
+
+def test_one_block_knows_no_error():
+    assert (lyapunov.from_jacobians(noise(9, (10, 2, 2)), blocks=1).standard_errors == np.inf).all()
+    assert (lyapunov.from_jacobians(noise(9, (1, 2, 2))).standard_errors == np.inf).all()
+
+
+def test_one_step_of_one_unit_gives_the_log_of_its_slope():
+    run = lyapunov.spectrum(lambda a, h, x: a * h, -0.25, 1.0, None, length=1)
+    assert abs(run.exponents[0] - np.log(0.25)) < EPS
+    assert run.state == -0.25
+
+
+def test_one_vector_for_one_step_grows_by_the_norm_of_its_image():
+    A, v = noise(10, (5, 5)), orthonormal(11, 5, 1)
+    run = lyapunov.from_jacobians(A[None], frame=v, k=1)
+    assert abs(run.exponents[0] - np.log(np.linalg.norm(A @ v))) < 10 * EPS
+    assert relative(jnp.abs(run.frame), jnp.abs(A @ v / jnp.linalg.norm(A @ v))) < 10 * EPS
+
+
+def test_rates_are_per_unit_of_time():
+    A = noise(12, (30, 3, 3))
+    one, tenth = lyapunov.from_jacobians(A), lyapunov.from_jacobians(A, dt=0.1)
+    assert relative(tenth.exponents, 10 * one.exponents) < 10 * EPS
+    assert relative(tenth.standard_errors, 10 * one.standard_errors) < 10 * EPS
+    assert (tenth.block_growth == one.block_growth).all()
+
+
+def test_exponents_descend_and_carry_their_own_errors():
+    # With an eigenvector frame in ascending order the columns come out ascending; the result is sorted.
+    rates = jnp.array([-1.0, 0.5, 0.0])
+    jacobians = jax.vmap(jnp.diag)(jnp.exp(rates + jnp.array([0.0, 0.0, 1.0]) * noise(13, (64, 1))))
+    run = lyapunov.from_jacobians(jacobians, frame=jnp.eye(3))
+    assert (np.diff(run.exponents) < 0).all()
+    assert (run.standard_errors > 1e-6).sum() == 1
+    assert run.standard_errors[1] > 1e-6
+
+
+def test_a_dead_relu_is_minus_infinity_and_has_no_error():
+    cell = cells.vanilla(1, 4, "relu")
+    params = {"W_hh": noise(14, (4, 4)), "W_xh": jnp.zeros((4, 1)), "b_h": jnp.array([9.0, 9.0, 9.0, -99.0])}
+    run = lyapunov.spectrum(cell.step, params, jnp.ones(4), None, length=20)
+    assert (run.exponents[-1], run.standard_errors[-1]) == (-np.inf, np.inf)
+    assert (run.lost[-1] > 0).all()
+
+
+def test_a_zero_map_loses_every_direction():
+    run = lyapunov.from_jacobians(jnp.zeros((5, 2, 2)))
+    assert (run.exponents == -np.inf).all()
+    assert (run.lost == 5).all()
+
+
+def test_nothing_is_lost_in_a_well_conditioned_run():
+    assert not lyapunov.from_jacobians(noise(15, (50, 4, 4))).lost.any()
+
+
+def test_a_nan_reaches_the_caller():
+    jacobians = noise(16, (10, 2, 2)).at[6, 0, 1].set(jnp.nan)
+    run = lyapunov.from_jacobians(jacobians, blocks=10)
+    assert np.isnan(run.exponents).all()
+    assert np.isfinite(run.block_growth[:6]).all()
+    step = lambda a, h, x: jnp.where(x > 2, jnp.nan, 1.0) * a * h
+    assert np.isnan(lyapunov.spectrum(step, 0.5, 1.0, jnp.arange(5.0)).exponents).all()
+
+
+def test_float32_agrees_with_float64_where_the_motion_is_regular():
+    cell = cells.vanilla(1, 6)
+    params, xs = cell.init_params(jax.random.key(3), gain=0.8), noise(17, (300, 1))
+    small = lambda tree: jax.tree.map(lambda leaf: leaf.astype(np.float32), tree)
+    frame = orthonormal(20, 6, 6)  # the default frame is another one in float32
+    wide = lyapunov.spectrum(cell.step, params, jnp.zeros(6), xs, frame=frame)
+    narrow = lyapunov.spectrum(cell.step, small(params), jnp.zeros(6, np.float32), small(xs), frame=small(frame))
+    assert narrow.exponents.dtype == narrow.frame.dtype == np.float32
+    worst = np.linalg.cond(linearize.jacobians(cell.step, params, jnp.zeros(6), xs)).max()
+    assert np.abs(np.asarray(narrow.exponents) - np.asarray(wide.exponents)).max() < 6 * np.finfo(np.float32).eps * worst
+
+
+def test_vmap_equals_a_loop_over_sequences():
+    cell = cells.lstm(2, 3)
+    params, xs = random_params(cell), noise(18, (4, 20, 2))
+    starts = jax.vmap(lambda i: shaken(cell.init_state(params), 1, 0.5))(jnp.arange(4))
+    run = lambda h, x: lyapunov.spectrum(cell.step, params, h, x, k=2)
+    found = jax.vmap(run)(starts, xs)
+    for i in range(4):
+        assert relative(at_time(found.exponents, i), run(at_time(starts, i), xs[i]).exponents) < 1e-11
+
+
+def test_the_largest_exponent_can_be_differentiated():
+    jacobians = noise(19, (6, 3, 3))
+    top = lambda scale: lyapunov.from_jacobians(jnp.exp(scale) * jacobians).exponents[0]
+    assert abs(jax.grad(top)(0.3) - 1) < 1e-12
+
+
+def bytes_at(length):
+    step, params, state = tanh_net(32, 1.0)
+    return lyapunov.spectrum.jitted.lower(step, params, state, None, length=length).compile().memory_analysis().temp_size_in_bytes
+
+
+def test_memory_does_not_grow_with_the_length():
+    assert bytes_at(1_000) == bytes_at(100_000)
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_steps_run():
+    step, params, state = tanh_net(32, 0.9)
+    run = lyapunov.spectrum(step, params, state, None, length=100_000, warmup=1000)
+    rates = np.sort(np.log(np.abs(np.linalg.eigvals(params["W_hh"]))))[::-1]
+    # At rest J = W_hh; O(log κ / T) with κ that of the eigenvectors.
+    kappa = np.linalg.cond(np.linalg.eig(np.asarray(params["W_hh"]))[1])
+    assert np.abs(run.exponents - rates).max() < 2 * np.log(kappa) / 99_000
