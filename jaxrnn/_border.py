@@ -48,7 +48,11 @@ def admit(step: Callable, params: PyTree, state: PyTree, xs: PyTree, length: int
     state = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), state)
     length = sequence_length(xs, length)
     x = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), xs)
-    require_same_state(state, jax.eval_shape(step, params, state, x))
+    try:
+        after = jax.eval_shape(step, params, state, x)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"step could not take a state of {_avals(state)} and an x of {_avals(x)}: {error}") from error
+    require_same_state(state, after)
     return state, length
 
 
@@ -108,6 +112,10 @@ def _require_step(step: Any) -> None:
             f"step of type {type(step).__name__} is not hashable, so it cannot be compiled once; "
             "pass a plain function that takes its arrays through params"
         ) from error
+
+
+def _avals(tree: PyTree) -> str:
+    return ", ".join(_aval(leaf) for leaf in jax.tree.leaves(tree)) or "None"
 
 
 def _aval(leaf: Any) -> str:

@@ -161,6 +161,8 @@ def gather(
         xs = (jax.tree.map(blank, xs), jnp.asarray(valid))
         step, loss = Masked(step), None if loss is None else MaskedLoss(loss)
     usable = np.flatnonzero(lengths > 0)
+    if not usable.size:
+        return _nothing(todo, lengths, first_bad, state_rate, movement)
     whole = dict(length=T)
 
     progress("Lyapunov exponents", 1, 6)
@@ -195,6 +197,17 @@ def gather(
         todo, lengths, first_bad, gain, exponents[order], errors[order], float(rate[0]), float(rate_error[0]), log_radius, log_sigma,
         transport.mean(0), _lag_quantiles(transport, todo.transport_stride), np.asarray(seen.lags), float(seen.censored),
         state_rate, movement, split, gradient,
+    )  # fmt: skip
+
+
+def _nothing(todo: Plan, lengths: np.ndarray, first_bad: np.ndarray, state_rate: np.ndarray, movement: np.ndarray) -> Evidence:
+    """NaN throughout: no sequence has a finite state."""
+    unknown = lambda *shape: np.full(shape, np.nan)
+    B, T, k = todo.sequences, todo.steps, todo.exponents
+    columns = -(-(T + 1) // todo.transport_stride)
+    return Evidence(
+        todo, lengths, first_bad, unknown(B), unknown(k), unknown(k), math.nan, math.nan, unknown(1), unknown(1), unknown(T + 1, columns),
+        unknown(3, T + 1), unknown(3), math.nan, state_rate, movement, None, None,
     )  # fmt: skip
 
 

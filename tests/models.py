@@ -12,7 +12,7 @@ import pytest
 
 from jaxrnn import cells
 
-STEPS = 6
+STEPS = 5
 N_IN = 2
 N_HIDDEN = 4
 

@@ -59,7 +59,11 @@ BAD = {
     "length unlike xs": (run(xs=XS, length=4), ValueError, r"length=4 but xs has 5 steps"),
     "length a float": (run(length=5.0), TypeError, r"length must be an int, given 5.0 of type float"),
     # the state
-    "an integer leaf": (run(state={"h": H, "count": jnp.zeros((), int)}), TypeError, r"'count' of the state has dtype int64; only floating and complex"),
+    "an integer leaf": (
+        run(state={"h": H, "count": jnp.zeros((), int)}),
+        TypeError,
+        r"'count' of the state has dtype int64; only floating and complex",
+    ),
     "a nested integer leaf": (run(state=({"n": jnp.zeros(2, int)}, H)), TypeError, r"'0/n' of the state has dtype int64"),
     "a boolean leaf": (run(state=jnp.array([True])), TypeError, r"'h' of the state has dtype bool"),
     "no leaf": (run(state={}), ValueError, r"state has no entries \(leaves: \[\]\)"),
@@ -71,7 +75,11 @@ BAD = {
     "a step that is no function": (lambda: lyapunov.spectrum(3, None, H, None, length=2), TypeError, r"step must be a function .* given int"),
     "no step": (lambda: linearize.jacobians(None, None, H, None, length=2), TypeError, r"step must be a function .* given NoneType"),
     "a step without hash": (lambda: flow.log_transport(Unhashable(), None, H, None, length=2), TypeError, r"Unhashable is not hashable"),
-    "no checkpoint": (lambda: unroll.states(halve, None, H, None, length=4, checkpoint_every=0), ValueError, r"checkpoint_every=0 must be at least 1"),
+    "no checkpoint": (
+        lambda: unroll.states(halve, None, H, None, length=4, checkpoint_every=0),
+        ValueError,
+        r"checkpoint_every=0 must be at least 1",
+    ),
     # lyapunov
     "k too large": (
         lambda: lyapunov.spectrum(halve, None, jnp.zeros(64), None, length=2, k=70),
@@ -102,11 +110,18 @@ BAD = {
         ValueError,
         r"shape \(2, 4\); allowed are \(4,\) and \(4, k\)",
     ),
-    "input jacobians without input": (lambda: linearize.input_jacobians(halve, None, H, None, length=3), ValueError, r"no input Jacobians; pass inputs"),
+    "input jacobians without input": (
+        lambda: linearize.input_jacobians(halve, None, H, None, length=3),
+        ValueError,
+        r"no input Jacobians; pass inputs",
+    ),
     "integer input": (lambda: linearize.input_jacobians(halve, None, H, jnp.ones(3, int)), TypeError, r"'h' of the input has dtype int64"),
     # flow and bptt
     "stride zero": (lambda: flow.log_transport(CELL.step, PARAMS, H, XS, stride=0), ValueError, r"stride=0 must be at least 1"),
     "transport of jacobians not square": (lambda: flow.from_jacobians(jnp.ones((5, 2, 3))), ValueError, r"shape \(5, 2, 3\); allowed is"),
+    "transport of complex jacobians": (lambda: flow.from_jacobians(jnp.ones((5, 2, 2), complex)), TypeError, r"dtype complex128; they must be real"),
+    "transport of integer jacobians": (lambda: flow.from_jacobians(jnp.ones((5, 2, 2), int)), TypeError, r"dtype int64; they must be real"),
+    "a horizon of stride zero": (lambda: flow.horizon(TRANSPORT, stride=0), ValueError, r"stride=0 must be at least 1"),
     "transport with other columns": (lambda: flow.horizon(TRANSPORT, stride=2), ValueError, r"has 6 columns; stride=2 over T=5 gives 3"),
     "transport of one axis": (lambda: flow.horizon(jnp.zeros(4)), ValueError, r"shape \(4,\); allowed are \(T \+ 1, K\) and \(B, T \+ 1, K\)"),
     "a loss of vectors": (gradients(loss=lambda p, h, x, y: h - y), TypeError, r"must return one real number"),
@@ -134,7 +149,11 @@ BAD = {
     "eigenvalues of a vector": (lambda: spectra.spectral_radius(jnp.ones(3)), ValueError, r"shape \(3,\); the last two axes must be equal"),
     "bounds of a rectangle": (lambda: theory.pascanu_bounds(jnp.ones((2, 3))), ValueError, r"shape \(2, 3\); the recurrent matrix must be square"),
     # cells
-    "an unknown activation": (lambda: cells.vanilla(1, 2, "swish"), ValueError, r"unknown activation 'swish'; allowed are identity, relu, sigmoid, tanh"),
+    "an unknown activation": (
+        lambda: cells.vanilla(1, 2, "swish"),
+        ValueError,
+        r"unknown activation 'swish'; allowed are identity, relu, sigmoid, tanh",
+    ),
     "an unknown init": (lambda: cells.gru(1, 2, init="ones"), ValueError, r"unknown init 'ones'; allowed are gaussian, identity, orthogonal"),
     "an unknown initializer": (lambda: initializers.named("ones"), ValueError, r"unknown init 'ones'; allowed are"),
     "a fractional size": (lambda: cells.lstm(1, 2.0), TypeError, r"n_hidden must be an int, given 2.0 of type float"),

@@ -128,8 +128,7 @@ def of_cell(length=9, **options):
     return bptt.decompose(CELL.step, PARAMS, CELL.init_state(PARAMS), XS[:length], YS[:length], LOSS, **options)
 
 
-@pytest.mark.parametrize("times", [(9,), (2, 7), (7, 2), (1,)])
-@pytest.mark.parametrize("max_lag", [None, 3])
+@pytest.mark.parametrize(("times", "max_lag"), [((9,), None), ((7, 2), None), ((1,), 3), ((2, 9), 3)])
 def test_chosen_times_are_rows_of_all_times(times, max_lag):
     chosen, rows = of_cell(times=times, max_lag=max_lag), np.array(times) - 1
     everything = of_cell()

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrnn import cells, diagnosis
+from jaxrnn import cells, diagnosis, flow, lyapunov
 
 
 class System(NamedTuple):
@@ -84,7 +84,13 @@ SYSTEMS = {
     "tanh net, g = 3, at rest": System(tanh_map, gaussian(n, 3.0), jnp.zeros(n), jnp.zeros((2, 60, n)), "exploding"),
     "counterexample 1: products of contracting factors grow": System(given, (), two, jnp.stack([B, A] * 50)[None], "exploding", None, "disagrees"),
     "counterexample 1, nilpotent": System(
-        given, (), two, jnp.stack([jnp.array([[0.0, 0.0], [2.0, 0.0]]), jnp.array([[0.0, 2.0], [0.0, 0.0]])] * 50)[None], "exploding", None, "disagrees"
+        given,
+        (),
+        two,
+        jnp.stack([jnp.array([[0.0, 0.0], [2.0, 0.0]]), jnp.array([[0.0, 2.0], [0.0, 0.0]])] * 50)[None],
+        "exploding",
+        None,
+        "disagrees",
     ),
     "counterexample 2: products of expanding factors shrink": System(given, (), two, jnp.stack([D, E] * 50)[None], "vanishing", None, "disagrees"),
     "counterexample 3, θ = 0.3": System(given, (), two, rotated(0.3, 100), "vanishing"),
@@ -111,3 +117,147 @@ def test_verdict_and_reasons_of_a_known_system(name):
     assert any(s.said in reason for reason in found.reasons), found.reasons
     assert all(check.passed for check in found.checks), found.checks
     json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_the_eigenvalue_criterion_agrees_where_it_is_right():
+    s = SYSTEMS["contracting linear"]
+    found = diagnosis.diagnose(s.step, s.params, s.state, None, length=100)
+    assert any("agrees with the verdict" in reason for reason in found.reasons)
+
+
+def test_exponents_of_a_batch_are_total_growth_over_total_steps_with_errors_between_sequences():
+    cell = cells.vanilla(1, 8)
+    params = cell.init_params(jax.random.key(0))
+    xs = noise((6, 40, 1))
+    e = diagnosis.diagnose(cell.step, params, jnp.zeros(8), xs).evidence
+    each = np.stack([lyapunov.spectrum(cell.step, params, jnp.zeros(8), x).block_growth.sum(0) / 40 for x in xs])
+    order = np.argsort(-each.mean(0))
+    np.testing.assert_allclose(e.exponents, each.mean(0)[order], atol=1e-12)
+    np.testing.assert_allclose(e.standard_errors, (each.std(0, ddof=1) / np.sqrt(6))[order], atol=1e-12)
+
+
+def test_ragged_sequences_are_analysed_to_their_own_end():
+    cell = cells.lstm(1, 4)
+    params = cell.init_params(jax.random.key(0))
+    h0 = cell.init_state(params)
+    xs, lengths = np.array(noise((3, 30, 1))), np.array([30, 12, 21])
+    xs[1, 12:] = np.nan  # what lies beyond a sequence's end is not read
+    loss = cells.readout_loss(cell, lambda h, y: jnp.sum((h - y) ** 2))
+    found = diagnosis.diagnose(cell.step, params, h0, jnp.asarray(xs), targets=jnp.zeros((3, 30, 4)), loss=loss, lengths=lengths)
+    for b, T in enumerate(lengths):
+        np.testing.assert_allclose(found.evidence.log_gain[b], flow.log_gain(cell.step, params, h0, jnp.asarray(xs[b, :T])), atol=1e-10)
+    growth = sum(np.asarray(lyapunov.spectrum(cell.step, params, h0, jnp.asarray(xs[b, :T])).block_growth).sum(0) for b, T in enumerate(lengths))
+    np.testing.assert_allclose(found.evidence.exponents, -np.sort(-growth / lengths.sum()), atol=1e-10)
+    assert found.evidence.gradient is not None
+    assert all(check.passed for check in found.checks)
+
+
+def square(params, h, x):
+    """h ← h² + x: escapes to infinity from |h| > 1."""
+    return h**2 + x
+
+
+def test_states_that_overflow_on_the_way_are_reported_not_refused():
+    xs = jnp.zeros((3, 40, 1)).at[2].set(-0.5)
+    loss = lambda params, h, x, y: jnp.sum(h * y)
+    found = diagnosis.diagnose(square, jnp.ones(1), jnp.array([1.5]), xs[:2], targets=jnp.ones((2, 40, 1)), loss=loss)
+    first = int(np.ceil(np.log2(np.log(np.finfo(float).max) / np.log(1.5))))  # 1.5^(2^t) overflows
+    assert found.verdict == "exploding"
+    assert found.evidence.first_nonfinite.tolist() == [first, first]
+    assert f"from step {first}" in found.reasons[0]
+    assert found.evidence.gradient is None
+    assert all(check.passed for check in found.checks)
+
+
+def test_a_model_without_a_single_finite_state_is_undecided():
+    blow = lambda params, h, x: h / (x * 0)
+    found = diagnosis.diagnose(blow, (), jnp.ones(2), jnp.ones((2, 5, 1)))
+    assert found.verdict == "undecided"
+    assert "No state is finite" in found.reasons[0]
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize("length", [1, 2])
+def test_the_shortest_sequences_are_diagnosed(length):
+    cell = cells.with_readout(cells.lstm(2, 3), 1)
+    params = cell.init_params(jax.random.key(0))
+    loss = cells.readout_loss(cell, lambda a, b: jnp.sum((a - b) ** 2))
+    found = diagnosis.diagnose(cell.step, params, cell.init_state(params), noise((1, length, 2)), targets=jnp.zeros((1, length, 1)), loss=loss)
+    assert all(check.passed for check in found.checks), found.checks
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_a_second_diagnosis_of_the_same_shapes_compiles_nothing():
+    cell = cells.with_readout(cells.gru(1, 5), 2)
+    loss = cells.readout_loss(cell, _squared)
+    compiled = []
+
+    def listen(event, duration, **_):
+        if "backend_compile" in event:
+            compiled.append(event)
+
+    def run(seed):
+        params = cell.init_params(jax.random.key(seed))
+        xs, ys = jax.random.normal(jax.random.key(seed), (3, 7, 1)), jnp.zeros((3, 7, 2))
+        diagnosis.diagnose(cell.step, params, cell.init_state(params), xs, targets=ys, loss=loss)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    run(0)
+    assert compiled
+    compiled.clear()
+    run(1)
+    assert compiled == []
+
+
+def _squared(prediction, target):
+    return jnp.sum((prediction - target) ** 2)
+
+
+CELL = cells.vanilla(2, 3)
+PARAMS = CELL.init_params(jax.random.key(0))
+GOOD = {"step": CELL.step, "params": PARAMS, "state": jnp.zeros(3), "xs": np.ones((4, 5, 2))}
+
+
+def planted(shape, at, value=np.nan):
+    out = np.ones(shape)
+    out[at] = value
+    return out
+
+
+BAD = {
+    "NaN in a sequence": ({"xs": planted((4, 5, 2), (2, 3, 1))}, ValueError, r"xs holds nan at sequence 2, step 4 \(index \(2, 3, 1\)\)"),
+    "infinity in a sequence": ({"xs": planted((4, 5, 2), (0, 0, 0), np.inf)}, ValueError, "holds inf at sequence 0, step 1"),
+    "NaN in params": ({"params": {**PARAMS, "b_h": planted((3,), 1)}}, ValueError, r"'b_h' of params holds nan at index \(1,\)"),
+    "NaN in the state": ({"state": planted((3,), 2)}, ValueError, "state holds nan"),
+    "NaN in targets": (
+        {"targets": planted((4, 5), (1, 1)), "loss": lambda p, h, x, y: y * h.sum()},
+        ValueError,
+        "targets holds nan at sequence 1, step 2",
+    ),
+    "no batch axis": ({"xs": np.ones(5)}, ValueError, r"shape \(5,\); axes 0 and 1 must be sequences and time: add a batch axis"),
+    "no sequences": ({"xs": np.ones((0, 5, 2))}, ValueError, "different or no sequences"),
+    "no steps": ({"xs": np.ones((4, 0, 2))}, ValueError, "0 steps; at least 1"),
+    "leaves of different batch": ({"xs": (np.ones((4, 5, 2)), np.ones((3, 5, 2)))}, ValueError, "different or no sequences"),
+    "autonomous without length": ({"xs": None}, ValueError, "pass length=T"),
+    "length against xs": ({"length": 6}, ValueError, "length=6 but xs has 5 steps"),
+    "lengths too long": ({"lengths": [5, 5, 6, 5]}, ValueError, r"must be 4 integers in \[1, 5\]"),
+    "lengths of the wrong count": ({"lengths": [5, 5]}, ValueError, "must be 4 integers"),
+    "lengths without xs": ({"xs": None, "length": 5, "lengths": [5]}, ValueError, "xs is None"),
+    "targets without loss": ({"targets": np.ones((4, 5))}, TypeError, "give both, or neither"),
+    "loss without targets": ({"loss": lambda p, h, x, y: h.sum()}, TypeError, "give both, or neither"),
+    "targets of another batch": ({"targets": np.ones((3, 5)), "loss": lambda p, h, x, y: h.sum()}, ValueError, r"must begin with \(4, 5\)"),
+    "loss is a vector": ({"targets": np.ones((4, 5)), "loss": lambda p, h, x, y: h}, TypeError, "must return one real number"),
+    "integer state": ({"state": np.zeros(3, np.int32)}, TypeError, "leaf 'h' of the state has dtype int32"),
+    "step changes shape": ({"step": lambda p, h, x: h[:2]}, TypeError, r"from float64\[3\] to float64\[2\]"),
+    "mismatched sizes": ({"xs": np.ones((4, 5, 7))}, TypeError, r"step could not take .*x of float64\[7\]"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_refused_at_the_border_with_what_to_do(case, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    change, error, message = BAD[case]
+    arguments = {**GOOD, **change}
+    with pytest.raises(error, match=message):
+        diagnosis.diagnose(**arguments)
+    assert not list(tmp_path.iterdir())

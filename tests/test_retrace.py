@@ -16,7 +16,10 @@ MAKERS = {
     "lstm": [lambda: cells.lstm(2, 3), lambda: cells.lstm(n_in=2, n_hidden=3), lambda: cells.lstm(n_hidden=3, n_in=2, init="orthogonal")],
     "gru": [lambda: cells.gru(2, 3), lambda: cells.gru(n_in=2, n_hidden=3)],
     "vanilla": [lambda: cells.vanilla(2, 3), lambda: cells.vanilla(n_in=2, n_hidden=3, activation="tanh")],
-    "stack": [lambda: cells.stack(cells.lstm(2, 3), cells.gru(3, 2)), lambda: cells.stack(cells.lstm(n_in=2, n_hidden=3), cells.gru(n_in=3, n_hidden=2))],
+    "stack": [
+        lambda: cells.stack(cells.lstm(2, 3), cells.gru(3, 2)),
+        lambda: cells.stack(cells.lstm(n_in=2, n_hidden=3), cells.gru(n_in=3, n_hidden=2)),
+    ],
     "readout": [lambda: cells.with_readout(cells.gru(2, 3), 2), lambda: cells.with_readout(cell=cells.gru(2, 3), n_out=2)],
 }
 

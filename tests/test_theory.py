@@ -35,7 +35,9 @@ def test_scaling_the_entries_shifts_every_exponent_by_its_log():
     assert np.abs(theory.newman_exponents(5, 3.0) - theory.newman_exponents(5, 1.0) - np.log(3)).max() < 20 * EPS
 
 
-@pytest.mark.parametrize(("slope", "scale", "vanish", "explode"), [(1.0, 0.9, True, False), (1.0, 1.1, False, True), (0.25, 3.9, True, False), (0.25, 4.1, False, True)])
+@pytest.mark.parametrize(
+    ("slope", "scale", "vanish", "explode"), [(1.0, 0.9, True, False), (1.0, 1.1, False, True), (0.25, 3.9, True, False), (0.25, 4.1, False, True)]
+)
 def test_row_16_the_bound_of_pascanu_decides_at_one_over_gamma(slope, scale, vanish, explode):
     rotation = jnp.asarray(np.linalg.qr(np.asarray(noise(1, (5, 5))))[0])
     found = theory.pascanu_bounds(scale * rotation, slope)
