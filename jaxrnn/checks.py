@@ -65,21 +65,24 @@ def terms(
 def determinants(step: Step, params: PyTree, state: PyTree, xs: PyTree, *, length: int | None = None) -> Check:
     """At every step the log growths of a full frame sum to ln|det J_t|.
 
-    |Σ_i ln|R_t,ii| − ln|det J_t||, nats, at the step where it is worst relative to the allowed 1e-9 + n·eps·κ(J_t).
+    |Σ_i ln|R_t,ii| − ln|det J_t||, nats, at the step where it is worst relative to the allowed 1e-9 + n·eps·κ(J_t)
+    (n·eps·(1 + |ln|det J_t||) instead of 1e-9 in float32).
     Steps with n·eps·κ > 0.1 are numerically singular: counted, not compared. Arguments as ``lyapunov.spectrum``.
     """
     jacobians = linearize.jacobians(step, params, state, xs, length=length)
     steps, n = jacobians.shape[:2]
     growth = lyapunov.spectrum(step, params, state, xs, length=length, blocks=steps).block_growth.sum(1)
-    log_det = jnp.linalg.slogdet(jacobians)[1]
+    log_det = np.asarray(jnp.linalg.slogdet(jacobians)[1], np.float64)
+    eps = float(jnp.finfo(jacobians.dtype).eps)
     sigma = np.asarray(spectra.singular_values(jacobians), np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        slack = n * float(jnp.finfo(jacobians.dtype).eps) * sigma[:, 0] / sigma[:, -1]
-        error = np.abs(np.asarray(growth - log_det, np.float64))
+        slack = n * eps * sigma[:, 0] / sigma[:, -1]
+        error = np.abs(np.asarray(growth, np.float64) - log_det)
     singular = ~(slack <= 0.1)
     if singular.all():
         return _check("log growth sums to log|det J|", 0.0, 1e-9, f"all {steps} steps are numerically singular: nothing to compare")
-    allowed = 1e-9 + slack
+    # In float32 the rounding of the n logarithms and of their sum comes on top.
+    allowed = slack + _allowed(1e-9, n * (1 + np.abs(log_det)), eps)
     ratio = np.where(singular, -1, np.where(np.isfinite(error), error / allowed, np.inf))
     t = int(np.argmax(ratio))
     detail = f"nats, worst at step {t + 1} of {steps}; {int(singular.sum())} numerically singular steps left out"
@@ -140,7 +143,7 @@ def _check(name: str, error: float, allowed: float, detail: str) -> Check:
     return Check(name, error, allowed, bool(error <= allowed), detail)  # NaN fails
 
 
-def _allowed(in_float64: float, ulps: float, eps: float) -> float:
+def _allowed(in_float64: float, ulps: Any, eps: float) -> Any:
     return in_float64 if eps < 1e-12 else ulps * eps
 
 

@@ -23,8 +23,8 @@ def eigenvalues(matrices: Array) -> Array:
 
     >>> import jax.numpy as jnp
     >>> from jaxrnn import spectra
-    >>> abs(spectra.eigenvalues(jnp.array([[0., 4.], [-1., 0.]]))).tolist()
-    [2.0, 2.0]
+    >>> print(abs(spectra.eigenvalues(jnp.array([[0., 4.], [-1., 0.]]))).round(5))
+    [2. 2.]
     """
     _require_square(matrices)
     values = jnp.linalg.eigvals(matrices)

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.models import MODELS, at_time, noise, of_distance, over_models
 
 from jaxrnn import _tree, bptt, checks, flow, linearize, lyapunov
+from tests.models import MODELS, at_time, noise, of_distance, over_models
 
 
 def targets_of(model, length):

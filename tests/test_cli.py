@@ -63,7 +63,15 @@ def test_float32_and_a_terminal_without_colour(tmp_path):
 
 @pytest.mark.parametrize("arguments", [["--help"], ["diagnose", "--help"], ["cells", "--help"]])
 def test_help_does_not_import_jax(arguments):
-    code = f"import sys; from jaxrnn import cli\ntry:\n    cli.main({arguments!r})\nexcept SystemExit as e:\n    assert not e.code\nassert 'jax' not in sys.modules"
+    code = f"""
+import sys
+from jaxrnn import cli
+try:
+    cli.main({arguments!r})
+except SystemExit as stop:
+    assert not stop.code
+assert "jax" not in sys.modules
+"""
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).returncode == 0
 
 

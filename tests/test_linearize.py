@@ -46,6 +46,7 @@ def test_jacobians_are_taken_along_the_trajectory(model):
 def test_a_product_of_jacobians_is_the_jacobian_of_the_whole(model):
     J, like = dense(model), model.state
 
+    @jax.jit
     def last(v):
         out = unroll.states(model.step, model.params, v, model.xs)
         return at_time(out, -1)
