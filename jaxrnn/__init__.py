@@ -14,6 +14,7 @@ __all__ = [
     "cells",
     "checks",
     "diagnosis",
+    "evidence",
     "flow",
     "initializers",
     "linearize",

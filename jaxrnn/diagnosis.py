@@ -262,7 +262,7 @@ def _rate_reasons(e: Evidence) -> list[str]:
     low, mid, high = e.horizon
     until = "beyond the end of the sequences" if math.isinf(mid) else f"{mid:.0f} steps"
     said.append(
-        f"Memory horizon (transport below 1/e for good): median {until}, "
+        f"Memory horizon of a typical perturbation (transport below 1/e for good): median {until}, "
         f"10–90 % {_lag(low)} to {_lag(high)}; {e.censored:.0%} of the starting times last to the end."
     )
     return said
@@ -308,26 +308,34 @@ def _gradient_reasons(e: Evidence) -> list[str]:
 
 
 def _remedies(verdict: str, e: Evidence) -> tuple[str, ...]:
-    """What to try, with why; ranked advice on the user's own model needs training runs."""
-    tried = {
-        "vanishing": [
-            "a gated cell with a positive forget bias (lstm, forget_bias ≥ 1): its memory decays at ln σ(forget bias) a step, whatever the weights",
-            "an orthogonal or identity recurrent initialisation: it takes the weights' part out of the decay",
-        ],
-        "exploding": [
+    """What to try, with why, from what was measured; it is not tried here."""
+    if verdict == "vanishing":
+        return tuple(_against_decay(e))
+    return {
+        "exploding": (
             "a smaller recurrent gain, or an orthogonal initialisation: largest singular value 1 bounds every step by the activation's slope",
             "clipping the gradient's norm: it keeps training finite, it does not bring long lags back",
-        ],
-        "chaotic": [
+        ),
+        "chaotic": (
             "a smaller recurrent gain or stronger input: both lower the leading exponent",
-            "clipping the gradient's norm, and truncating at the horizon: beyond it the gradient is noise",
-        ],
-        "undecided": ["more or longer sequences: the standard error falls with their square root"],
-        "stable": [],
+            "clipping the gradient's norm, and truncating where the error has grown by e: beyond that the gradient is noise",
+        ),
+        "undecided": ("more or longer sequences: the standard error falls with their square root",),
+        "stable": (),
     }[verdict]
-    if verdict == "vanishing" and e.split is not None and e.split[1] < e.split[0]:
-        tried.insert(0, "smaller inputs (less saturation), or an activation of slope 1: the slopes cause most of the decay here")
-    return tuple(tried)
+
+
+def _against_decay(e: Evidence) -> list[str]:
+    gates = "a larger bias of the forget (LSTM) or update (GRU) gate, about the logarithm of the longest lag: the memory decays at ln σ(bias) a step"
+    orthogonal = "an orthogonal or identity recurrent initialisation: it takes the weights' part out of the decay"
+    gated = "a gated cell with a positive forget bias: its memory decays at ln σ(bias) a step, whatever the weights"
+    if e.split is None:
+        return [gates + " (if the cell has gates)", orthogonal, gated + " (if it has none)"]
+    if e.slope_bound is None:
+        return [gates]
+    weights, activation = e.split
+    slopes = "smaller inputs (less saturation), or an activation of slope 1: the slopes cause most of the decay here"
+    return [slopes] * (activation < weights) + [orthogonal] * (weights < 0) + [gated]
 
 
 def _self_checks(step, params, state, xs, targets, loss, e: Evidence) -> tuple[Check, ...]:

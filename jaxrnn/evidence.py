@@ -81,6 +81,7 @@ class Evidence(NamedTuple):
     state_rate: np.ndarray  # (B,) growth of log‖h_t‖ per step over the second half
     movement: np.ndarray  # (B,) ‖h_t − h_{t−1}‖ over ‖h_t‖ there; 0 at rest
     split: tuple[float, float] | None  # growth by weights and by activations; None where the step declares no structure
+    slope_bound: float | None  # sup|φ'| of a cell with one activation; None for gated and for opaque steps
     gradient: Gradient | None  # None without a loss, or where states are not finite
 
 
@@ -183,8 +184,8 @@ def gather(
     transport = np.asarray(_transports(step, params, state, xs, some, **whole, stride=todo.transport_stride))
     transport = _until(transport, lengths[some], todo.transport_stride)
     seen = flow.horizon(jnp.asarray(transport), stride=todo.transport_stride, quantiles=(0.1, 0.5, 0.9))
-    split = None
-    if structure(plain_step) is not None and not (ragged or overflown):
+    declared, split = structure(plain_step), None
+    if declared is not None and not (ragged or overflown):
         split = _splits(plain_step, params, state, xs, usable, **whole, batch=_batch(len(usable), n))
         split = tuple(float(np.mean(part)) for part in split)
 
@@ -196,7 +197,7 @@ def gather(
     return Evidence(
         todo, lengths, first_bad, gain, exponents[order], errors[order], float(rate[0]), float(rate_error[0]), log_radius, log_sigma,
         transport.mean(0), _lag_quantiles(transport, todo.transport_stride), np.asarray(seen.lags), float(seen.censored),
-        state_rate, movement, split, gradient,
+        state_rate, movement, split, None if declared is None else declared.slope_bound, gradient,
     )  # fmt: skip
 
 
@@ -207,7 +208,7 @@ def _nothing(todo: Plan, lengths: np.ndarray, first_bad: np.ndarray, state_rate:
     columns = -(-(T + 1) // todo.transport_stride)
     return Evidence(
         todo, lengths, first_bad, unknown(B), unknown(k), unknown(k), math.nan, math.nan, unknown(1), unknown(1), unknown(T + 1, columns),
-        unknown(3, T + 1), unknown(3), math.nan, state_rate, movement, None, None,
+        unknown(3, T + 1), unknown(3), math.nan, state_rate, movement, None, None, None,
     )  # fmt: skip
 
 
