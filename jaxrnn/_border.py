@@ -1,6 +1,7 @@
 """Is what was given a step, a state and a sequence? Checked once, at trace time, with errors that say what to do."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -29,11 +30,14 @@ def compiled(*static: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 return function(*args, **kwargs)
 
         jitted = jax.jit(traced, static_argnames=static)
+        names = list(inspect.signature(function).parameters)
+        functions = [(name, names.index(name)) for name in ("step", "loss") if name in static]
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            if "step" in static:
-                _require_step(kwargs["step"] if "step" in kwargs else args[0] if args else None)
+            for name, i in functions:
+                if name in kwargs or i < len(args):
+                    require_function(name, kwargs[name] if name in kwargs else args[i])
             return jitted(*args, **kwargs)
 
         call.jitted = jitted  # type: ignore[attr-defined]  # the retrace tests read its cache size
@@ -44,6 +48,7 @@ def compiled(*static: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 def admit(step: Callable, params: PyTree, state: PyTree, xs: PyTree, length: int | None) -> tuple[PyTree, int]:
     """The state as strongly typed arrays and the number of steps T; raises where the protocol is broken."""
+    require_function("step", step)
     _tree.layout(state)
     state = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), state)
     length = sequence_length(xs, length)
@@ -54,6 +59,30 @@ def admit(step: Callable, params: PyTree, state: PyTree, xs: PyTree, length: int
         raise type(error)(f"step could not take a state of {_avals(state)} and an x of {_avals(x)}: {error}") from error
     require_same_state(state, after)
     return state, length
+
+
+def require_function(name: str, given: Any) -> None:
+    """Raise TypeError unless a step or a loss is a function that can be compiled once."""
+    forms = {"step": "step(params, state, x) -> state", "loss": "loss(params, state, x, target) -> scalar"}
+    if not callable(given):
+        raise TypeError(f"{name} must be a function {forms[name]}, given {type(given).__name__}")
+    try:
+        hash(given)
+    except TypeError as error:
+        raise TypeError(
+            f"{name} of type {type(given).__name__} is not hashable, so it cannot be compiled once; "
+            "pass a plain function that takes its arrays through params"
+        ) from error
+
+
+def require_jacobians(jacobians: Any) -> jax.Array:
+    """The Jacobians as a real array (T, n, n); raises otherwise."""
+    jacobians = jnp.asarray(jacobians)
+    if jacobians.ndim != 3 or jacobians.shape[1] != jacobians.shape[2] or not jacobians.size:
+        raise ValueError(f"jacobians have shape {jacobians.shape}; allowed is (T, n, n) with T, n at least 1")
+    if not jnp.issubdtype(jacobians.dtype, jnp.floating):
+        raise TypeError(f"jacobians have dtype {jacobians.dtype}; they must be real floats (split complex states into re, im)")
+    return jacobians
 
 
 def sequence_length(xs: PyTree, length: int | None) -> int:
@@ -100,18 +129,6 @@ def require_at(name: str, value: int, low: int, high: int | None, meaning: str) 
     if value < low or (high is not None and value > high):
         allowed = f"at least {low}" if high is None else f"in [{low}, {high}]"
         raise ValueError(f"{name}={value} must be {allowed}, {meaning}")
-
-
-def _require_step(step: Any) -> None:
-    if not callable(step):
-        raise TypeError(f"step must be a function step(params, state, x) -> state, given {type(step).__name__}")
-    try:
-        hash(step)
-    except TypeError as error:
-        raise TypeError(
-            f"step of type {type(step).__name__} is not hashable, so it cannot be compiled once; "
-            "pass a plain function that takes its arrays through params"
-        ) from error
 
 
 def _avals(tree: PyTree) -> str:

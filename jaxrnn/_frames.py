@@ -27,8 +27,11 @@ def orthonormalise(frame: Array) -> Orthonormalised:
 
 
 def random_frame(n: int, k: int, dtype: jnp.dtype) -> Array:
-    """A fixed random orthonormal frame (n, k): a coordinate frame can hide living directions of a structured map."""
-    return jnp.linalg.qr(jax.random.normal(jax.random.key(0), (n, k), dtype))[0]
+    """A fixed random orthonormal frame (n, k): a coordinate frame can hide living directions of a structured map.
+
+    Drawn in float32 whatever the dtype, so that float32 and float64 start alike.
+    """
+    return jnp.linalg.qr(jax.random.normal(jax.random.key(0), (n, k), jnp.float32).astype(dtype))[0]
 
 
 def rescale(array: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
@@ -38,9 +41,9 @@ def rescale(array: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
     """
     largest = jnp.max(jnp.abs(array), axis=axes, keepdims=True)
     scaled = array / jnp.where(largest == 0, 1, largest)
-    norm = jnp.sqrt(jnp.sum(scaled**2, axis=axes, keepdims=True))
-    unit = scaled / jnp.where(norm == 0, 1, norm)
-    return unit, jnp.squeeze(_log(largest) + _log(norm), axes)
+    square = jnp.sum(scaled**2, axis=axes, keepdims=True)
+    norm = jnp.sqrt(jnp.where(square == 0, 1, square))  # the derivative of √ at 0 would be infinite, its product with 0 NaN
+    return scaled / norm, jnp.squeeze(_log(largest) + jnp.log(norm), axes)
 
 
 def log_norm(array: Array, axes: tuple[int, ...]) -> Array:

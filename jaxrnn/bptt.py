@@ -1,5 +1,6 @@
 """Which (t, k) terms is ∂L/∂θ made of: how large is each, how much comes by which lag, where may it be truncated."""
 
+import operator
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +11,7 @@ from jax import Array
 from jaxrnn._border import admit, compiled, require_at
 from jaxrnn._frames import log_norm, rescale
 from jaxrnn._tree import Layout, layout
-from jaxrnn.flow import Loss, require_loss
+from jaxrnn.flow import Loss, require_loss, targets_length
 from jaxrnn.linearize import Step, in_coordinates
 from jaxrnn.unroll import preceding, states
 
@@ -73,7 +74,7 @@ def decompose(
     >>> parts.total["W_hh"].shape, parts.log_norms["W_xh"].shape  # ∂L/∂W_hh, and the size of each term of ∂L/∂W_xh
     ((4, 4), (5, 5))
     """
-    times = None if times is None else tuple(int(t) for t in times)
+    times = None if times is None else tuple(operator.index(t) for t in times)
     return _decompose(step, params, state, xs, targets, loss, max_lag=max_lag, times=times)
 
 
@@ -111,7 +112,7 @@ def truncation_lag(decomposition: Decomposition, cosine: float = 0.99) -> int:
 
 @compiled("step", "loss", "max_lag", "times")
 def _decompose(step, params, state, xs, targets, loss, *, max_lag, times) -> Decomposition:
-    state, length = admit(step, params, state, xs, None)
+    state, length = admit(step, params, state, xs, targets_length(xs, targets))
     require_loss(loss, params, state, xs, targets, length)
     layout(params, "params")
     lay = layout(state)
@@ -119,7 +120,7 @@ def _decompose(step, params, state, xs, targets, loss, *, max_lag, times) -> Dec
     require_at("max_lag", max_lag, 0, length - 1, f"the longest lag of {length} steps")
     t = _rows(times, length)
 
-    hs = states(step, params, state, xs)
+    hs = states(step, params, state, xs, length=length)
     run = _Run(step, params, lay, jax.vmap(lay.ravel)(preceding(state, hs)), xs)
     at = jax.tree.map(lambda leaf: leaf[t], (jax.vmap(lay.ravel)(hs), xs, targets))
 

@@ -1,6 +1,6 @@
 """How large is ∂h_t/∂h_k for every pair of times, ∂L/∂h_t for every t, and how far back does the state remember."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxrnn._border import admit, compiled, require_at
+from jaxrnn._border import admit, compiled, require_at, require_jacobians
 from jaxrnn._frames import log_norm, random_frame, rescale
 from jaxrnn._tree import Layout, layout
 from jaxrnn.cells import structure
@@ -111,8 +111,7 @@ def from_jacobians(jacobians: Array, *, stride: int = 1) -> Array:
      [-0.693   -inf]
      [-1.386  0.   ]]
     """
-    if jacobians.ndim != 3 or jacobians.shape[1] != jacobians.shape[2] or not jacobians.size:
-        raise ValueError(f"jacobians have shape {jacobians.shape}; allowed is (T, n, n) with T, n at least 1")
+    jacobians = require_jacobians(jacobians)
     length, n = jacobians.shape[:2]
     return _transport(lambda h, j: (j, h), (), jacobians, length, n, jacobians.dtype, stride, lambda unit, log: log)[0]
 
@@ -197,7 +196,7 @@ def state_gradients(step: Step, params: PyTree, state: PyTree, xs: PyTree, targe
     L = Σ_{t=1..T} loss(θ, h_t, x_t, y_t); ∂L/∂h_t is total, through all later states, t = 0..T.
 
     Args:
-        step, params, state, xs: as in ``unroll.states``.
+        step, params, state, xs: as in ``unroll.states``; where ``xs`` is None, T is that of the targets.
         targets: y_1..y_T, a pytree with time on axis 0 of each leaf; it may carry a mask for ``loss`` to apply.
         loss: ``loss(params, state, x, target) -> scalar``; ``cells.readout_loss`` makes one.
 
@@ -216,7 +215,7 @@ def state_gradients(step: Step, params: PyTree, state: PyTree, xs: PyTree, targe
     >>> float(g.loss), g.states.tolist(), float(g.params)
     (0.0625, [0.125, 0.25, 0.5], 0.5)
     """
-    state, length = admit(step, params, state, xs, None)
+    state, length = admit(step, params, state, xs, targets_length(xs, targets))
     require_loss(loss, params, state, xs, targets, length)
     layout(params, "params")
 
@@ -234,9 +233,8 @@ def state_gradients(step: Step, params: PyTree, state: PyTree, xs: PyTree, targe
     return StateGradients(value, g_states, g_params)
 
 
-@compiled("quantiles", "stride")
 def horizon(
-    log_transport: Array, *, level: ArrayLike = 0.36787944117144233, quantiles: tuple[float, ...] = (0.1, 0.5, 0.9), stride: int = 1
+    log_transport: Array, *, level: ArrayLike = 0.36787944117144233, quantiles: Sequence[float] = (0.1, 0.5, 0.9), stride: int = 1
 ) -> Horizon:
     """How many steps until transport has fallen below a level for good, with quantiles over starting times.
 
@@ -250,32 +248,30 @@ def horizon(
         stride: the stride of the starting times.
 
     Returns:
-        ``Horizon``; a quantile is inf where the data end before S falls to it.
+        ``Horizon``; a quantile is inf where the data end before S falls to it, and NaN if any entry is NaN.
+
+    Raises:
+        ValueError: quantiles outside (0, 1), or a stride that does not fit the number of columns.
 
     >>> from jaxrnn import flow
     >>> transport = flow.log_transport(lambda a, h, x: a * h, 0.9, 1.0, None, length=40)
     >>> [float(lag) for lag in flow.horizon(transport).lags]  # 0.9^10 = 0.349 < 1/e
     [10.0, 10.0, 10.0]
     """
+    require_at("stride", stride, 1, None, "the distance between starting times")
+    if not quantiles or not all(0 < q < 1 for q in quantiles):
+        raise ValueError(f"quantiles={quantiles} must be numbers in (0, 1)")
     if log_transport.ndim not in (2, 3):
         raise ValueError(f"log_transport has shape {log_transport.shape}; allowed are (T + 1, K) and (B, T + 1, K)")
-    last = log_transport.shape[-2] - 1
-    t, k = jnp.arange(last + 1)[:, None], stride * jnp.arange(log_transport.shape[-1])[None]
-    if log_transport.shape[-1] != -(-(last + 1) // stride):
-        raise ValueError(f"log_transport has {log_transport.shape[-1]} columns; stride={stride} over T={last} gives {-(-(last + 1) // stride)}")
-    above = (log_transport >= jnp.log(level)) & (t >= k)
-    kept = jnp.max(jnp.where(above, t - k, -1), axis=-2)  # the last lag at which it still stood
-    window = jnp.broadcast_to((last - k)[0], kept.shape)
-    usable = window > 0  # a start at T has nothing to say
-    ended = (kept < window) & usable
-    lags = jnp.arange(1, last + 1)
-    # An end at kept + 1 is an event at that lag; at risk are those not yet ended whose sequence is long enough.
-    events = jnp.sum((kept[..., None] + 1 == lags) & ended[..., None], axis=tuple(range(kept.ndim)))
-    risk = jnp.sum((kept[..., None] + 1 >= lags) & (window[..., None] >= lags), axis=tuple(range(kept.ndim)))
-    survival = jnp.cumprod(1 - events / jnp.maximum(risk, 1))
-    reached = survival <= 1 - jnp.asarray(quantiles, survival.dtype)[:, None] + 1e-6  # rounding of the product
-    found = jnp.where(reached.any(-1), lags[jnp.argmax(reached, -1)].astype(survival.dtype), jnp.inf)
-    return Horizon(found, 1 - jnp.sum(ended) / jnp.maximum(jnp.sum(usable), 1))
+    if log_transport.shape[-1] != -(-log_transport.shape[-2] // stride):
+        T = log_transport.shape[-2] - 1
+        raise ValueError(f"log_transport has {log_transport.shape[-1]} columns; stride={stride} over T={T} gives {-(-(T + 1) // stride)}")
+    return _horizon(log_transport, jnp.log(level), quantiles=tuple(float(q) for q in quantiles), stride=stride)
+
+
+def targets_length(xs: PyTree, targets: PyTree) -> int | None:
+    """T of an autonomous map, read off its targets; None where xs tells it."""
+    return None if jax.tree.leaves(xs) else next((leaf.shape[0] for leaf in jax.tree.leaves(targets) if jnp.ndim(leaf)), None)
 
 
 def require_loss(loss: Loss, params: PyTree, state: PyTree, xs: PyTree, targets: PyTree, length: int) -> None:
@@ -287,6 +283,27 @@ def require_loss(loss: Loss, params: PyTree, state: PyTree, xs: PyTree, targets:
     out = jax.eval_shape(loss, params, state, first(xs), first(targets))
     if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
         raise TypeError(f"loss(params, state, x, target) returned {out}; it must return one real number (reduce over outputs)")
+
+
+@compiled("quantiles", "stride")
+def _horizon(log_transport: Array, log_level: Array, *, quantiles: tuple[float, ...], stride: int) -> Horizon:
+    last = log_transport.shape[-2] - 1
+    t, k = jnp.arange(last + 1)[:, None], stride * jnp.arange(log_transport.shape[-1])[None]
+    unknown = jnp.any(jnp.isnan(log_transport) & (t >= k))
+    above = (log_transport >= log_level) & (t >= k)
+    kept = jnp.max(jnp.where(above, t - k, -1), axis=-2)  # the last lag at which it still stood
+    window = jnp.broadcast_to((last - k)[0], kept.shape)
+    usable = window > 0  # a start at T has nothing to say
+    ended = (kept < window) & usable
+    lags = jnp.arange(1, last + 1)
+    # An end at kept + 1 is an event at that lag; at risk are those not yet ended whose sequence is long enough.
+    events = jnp.sum((kept[..., None] + 1 == lags) & ended[..., None], axis=tuple(range(kept.ndim)))
+    risk = jnp.sum((kept[..., None] + 1 >= lags) & (window[..., None] >= lags), axis=tuple(range(kept.ndim)))
+    survival = jnp.cumprod(1 - events / jnp.maximum(risk, 1))
+    reached = survival <= 1 - jnp.asarray(quantiles, survival.dtype)[:, None] + 1e-6  # rounding of the product
+    found = jnp.where(reached.any(-1), lags[jnp.argmax(reached, -1)].astype(survival.dtype), jnp.inf)
+    found = jnp.where(unknown, jnp.nan, found)
+    return Horizon(found, 1 - jnp.sum(ended) / jnp.maximum(jnp.sum(usable), 1))
 
 
 def _dense_advance(step: Step, params: PyTree, state: PyTree, xs: PyTree, length: int | None) -> tuple:
@@ -320,6 +337,8 @@ def _transport(
         t, x = tx
         jacobian, h = advance(h, x)
         unit, growth = rescale((jacobian @ unit.reshape(n, -1)).reshape(n, count, n), (0, 2))
+        begun = stride * jnp.arange(count) < t  # NaN · 0 would reach columns that have not begun
+        unit, growth = jnp.where(begun[:, None], unit, 0), jnp.where(begun, growth, 0)
         unit, log = begin(unit, log + growth, t)
         return (h, unit, log), measure(unit, log)
 

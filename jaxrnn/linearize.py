@@ -67,10 +67,10 @@ def input_jacobians(step: Step, params: PyTree, state: PyTree, xs: PyTree, *, le
     >>> linearize.input_jacobians(lambda a, h, x: a * h + 3 * x, 0.5, 0.0, jnp.ones(2)).ravel().tolist()
     [3.0, 3.0]
     """
-    state, length = admit(step, params, state, xs, length)
-    lay = layout(state)
     if xs is None:
         raise ValueError("xs is None: an autonomous map has no input Jacobians; pass inputs")
+    state, length = admit(step, params, state, xs, length)
+    lay = layout(state)
     inputs = layout(jax.tree.map(lambda leaf: leaf[0], xs), "input")
 
     def advance(h: PyTree, x: PyTree) -> tuple[PyTree, Array]:
@@ -110,7 +110,8 @@ def push(step: Step, params: PyTree, state: PyTree, x: PyTree, vectors: Array) -
     >>> v[0].tolist()
     [0.5, 0.5, 0.5]
     """
-    (state, lay) = _one_step(step, params, state, x, vectors)
+    vectors = jnp.asarray(vectors)
+    state, lay = _one_step(step, params, state, x, vectors)
     return pushed(step, params, lay, state, x, vectors)
 
 
@@ -127,7 +128,8 @@ def pull(step: Step, params: PyTree, state: PyTree, x: PyTree, covectors: Array)
     >>> linearize.pull(lambda W, h, x: W @ h, W, jnp.ones(2), None, jnp.array([1., 0.]))[1].tolist()
     [0.0, 1.0]
     """
-    (state, lay) = _one_step(step, params, state, x, covectors)
+    covectors = jnp.asarray(covectors)
+    state, lay = _one_step(step, params, state, x, covectors)
     return pulled(step, params, lay, state, x, covectors)
 
 

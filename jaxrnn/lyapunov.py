@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxrnn._border import admit, compiled, require_at
+from jaxrnn._border import admit, compiled, require_at, require_jacobians
 from jaxrnn._frames import Orthonormalised, orthonormalise, random_frame
 from jaxrnn._tree import layout
 from jaxrnn.linearize import Step, pushed
@@ -119,16 +119,17 @@ def from_jacobians(
     >>> round(float(result.exponents[0]), 4)  # grows, though each spectral radius is 0.5
     0.7505
     """
-    jacobians = _require_jacobians(jacobians)
+    jacobians = require_jacobians(jacobians)
     frame = _starting_frame(frame, jacobians.shape[1], k, jacobians.dtype)
     return _measure(lambda h, q, j: (h, j @ q), (), frame, jacobians, len(jacobians), warmup, qr_every, blocks, dt)
 
 
 def _starting_frame(frame: Array | None, n: int, k: int | None, dtype: np.dtype) -> Array:
-    k = n if k is None and frame is None else frame.shape[-1] if k is None else k  # type: ignore[union-attr]
+    k = (n if frame is None else np.shape(frame)[-1]) if k is None else k
     require_at("k", k, 1, n, "the real dimension of the state")
     if frame is None:
         return random_frame(n, k, dtype)
+    frame = jnp.asarray(frame)
     if frame.shape != (n, k) or frame.dtype != dtype:
         raise ValueError(
             f"frame is {frame.dtype}{list(frame.shape)}; it must be {dtype}[{n}, {k}], orthonormal columns over the real coordinates of the state"
@@ -180,9 +181,8 @@ def _measure(
 
     k = frame.shape[1]
     carry = (state, frame, jnp.zeros((blocks, k), frame.dtype), jnp.zeros(k, jnp.int32))
-    body = lambda c, ip: (count(c, ip[0], ip[1], qr_every), None)
-    parts = (jnp.arange(intervals), _split(xs, warmup, intervals, qr_every))
-    carry = jax.lax.scan(body, carry, parts, length=intervals)[0]
+    body = lambda ic, part: ((ic[0] + 1, count(ic[1], ic[0], part, qr_every)), None)
+    _, carry = jax.lax.scan(body, (jnp.array(0), carry), _split(xs, warmup, intervals, qr_every), length=intervals)[0]
     if rest:
         carry = count(carry, intervals, _cut(xs, length - rest, length), rest)
     return _summary(*carry, jnp.asarray(steps), counted, jnp.asarray(dt, frame.dtype))
@@ -221,12 +221,3 @@ def _split(xs: PyTree, start: int, count: int, m: int) -> PyTree:
 
 def _cut(xs: PyTree, start: int, stop: int) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[start:stop], xs)
-
-
-def _require_jacobians(jacobians: Array) -> Array:
-    jacobians = jnp.asarray(jacobians)
-    if jacobians.ndim != 3 or jacobians.shape[1] != jacobians.shape[2] or not jacobians.size:
-        raise ValueError(f"jacobians have shape {jacobians.shape}; allowed is (T, n, n) with T, n at least 1")
-    if not jnp.issubdtype(jacobians.dtype, jnp.floating):
-        raise TypeError(f"jacobians have dtype {jacobians.dtype}; they must be real (split complex states into re, im)")
-    return jacobians
