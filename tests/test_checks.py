@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxrnn import _tree, bptt, checks, flow, linearize, lyapunov
-from tests.models import MODELS, at_time, noise, of_distance, over_models
+from tests.models import MODELS, STEPS, at_time, noise, of_distance, over_models
 
 
 def targets_of(model, length):
@@ -24,7 +24,7 @@ def run_all(model, length):
 
 
 @over_models
-@pytest.mark.parametrize("length", [1, 6])
+@pytest.mark.parametrize("length", [1, STEPS])
 def test_every_self_check_passes_in_float64(model, length):
     found = run_all(model, length)
     assert all(check.passed for check in found.values()), found
@@ -38,13 +38,13 @@ def test_every_self_check_passes_in_float32(model):
     xs = model.xs
     m = (model.step, model.params, model.state, xs)
     found = [checks.determinants(*m), checks.products(*m), checks.bounds(*m)]
-    found.append(checks.terms(*m, targets_of(model, 6).astype(jnp.float32), of_distance))
+    found.append(checks.terms(*m, targets_of(model, STEPS).astype(jnp.float32), of_distance))
     assert all(check.passed for check in found), found
 
 
 def test_a_truncated_and_a_thinned_decomposition_pass_too():
     model = next(m for m in MODELS if m.name == "lstm")
-    check = checks.terms(model.step, model.params, model.state, model.xs, targets_of(model, 6), of_distance, max_lag=2, times=(2, 6))
+    check = checks.terms(model.step, model.params, model.state, model.xs, targets_of(model, STEPS), of_distance, max_lag=2, times=(2, STEPS))
     assert check.passed, check
 
 
@@ -105,7 +105,7 @@ def test_a_planted_fault_is_caught(fault, monkeypatch):
     model = next(m for m in MODELS if m.name == "lstm")
     jax.clear_caches()
     monkeypatch.setattr(module, name, broken)
-    found = run_all(model, 6)
+    found = run_all(model, STEPS)
     monkeypatch.undo()
     jax.clear_caches()
     assert not found[catcher].passed, found

@@ -39,9 +39,14 @@ def test_row_1_a_linear_unit_transports_by_powers_of_its_weight():
 
 
 def test_row_2_a_constant_gaussian_map_has_the_logs_of_its_eigenvalues():
-    W = noise(2, (32, 32)) / np.sqrt(32)
-    run = lyapunov.spectrum(linear, W, jnp.zeros(32), None, length=2100, warmup=100)
-    assert np.abs(run.exponents - log_moduli(W)).max() < 2e-3
+    errors = []
+    for seed in range(5):
+        W = noise(seed, (32, 32)) / np.sqrt(32)
+        run = lyapunov.spectrum(linear, W, jnp.zeros(32), None, length=2100, warmup=100)
+        errors.append(np.abs(run.exponents - log_moduli(W)).max())
+        # O(log κ / T), κ the condition of the eigenvectors: over a pair of complex eigenvalues growth swings by κ either way.
+        assert errors[-1] < 2 * np.log(np.linalg.cond(np.linalg.eig(np.asarray(W))[1])) / 2000
+    assert np.median(errors) < 2e-3
 
 
 def test_row_2_a_constant_strongly_nonnormal_map_has_them_too():

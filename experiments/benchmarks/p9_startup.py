@@ -1,7 +1,8 @@
 """P9: how long until something happens: imports, the command's help, the first diagnosis.
 
 Every figure is from fresh processes. What an import adds is timed inside the process, once jax and optax are there: the
-difference of two whole processes, each near a second, scatters by more than the target. The first diagnosis is timed with an empty compilation cache, then again with the one that it left behind.
+difference of two whole processes, each near a second, scatters by more than the target.
+The first diagnosis is timed with an empty compilation cache, then again with the one that it left behind.
 """
 
 import os
