@@ -53,12 +53,38 @@ def admit(step: Callable, params: PyTree, state: PyTree, xs: PyTree, length: int
     state = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), state)
     length = sequence_length(xs, length)
     x = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), xs)
-    try:
-        after = jax.eval_shape(step, params, state, x)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"step could not take a state of {_avals(state)} and an x of {_avals(x)}: {error}") from error
+    after = shape_of("step", step, params, state, x)
     require_same_state(state, after)
     return state, length
+
+
+def shape_of(name: str, function: Callable, params: PyTree, *arguments: PyTree) -> Any:
+    """What a step or a loss returns, abstractly; its own errors say for which arguments they arose."""
+    try:
+        return jax.eval_shape(function, params, *arguments)
+    except Exception as error:
+        given = "; ".join(f"{what} {_avals(value)}" for what, value in zip(("state", "x", "target"), arguments, strict=False))
+        context = f"{name} could not take {given}"
+        if type(error) in (TypeError, ValueError):  # subclasses may need other arguments
+            raise type(error)(f"{context}: {error}") from error
+        error.add_note(context)
+        raise
+
+
+def targets_length(xs: PyTree, targets: PyTree) -> int | None:
+    """T of an autonomous map, read off its targets; None where xs tells it."""
+    return None if jax.tree.leaves(xs) else next((leaf.shape[0] for leaf in jax.tree.leaves(targets) if jnp.ndim(leaf)), None)
+
+
+def require_loss(loss: Callable, params: PyTree, state: PyTree, xs: PyTree, targets: PyTree, length: int) -> None:
+    """Raise unless targets run over the T steps and the loss of one step is a real scalar."""
+    for name, leaf in _tree.named_leaves(targets).items():
+        if jnp.ndim(leaf) < 1 or leaf.shape[0] != length:
+            raise ValueError(f"leaf {name!r} of targets has shape {jnp.shape(leaf)}; axis 0 must be the {length} steps of xs")
+    first = lambda tree: jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), tree)
+    out = shape_of("loss", loss, params, state, first(xs), first(targets))
+    if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
+        raise TypeError(f"loss(params, state, x, target) returned {out}; it must return one real number (reduce over outputs)")
 
 
 def require_function(name: str, given: Any) -> None:
@@ -87,7 +113,7 @@ def require_jacobians(jacobians: Any) -> jax.Array:
 
 def sequence_length(xs: PyTree, length: int | None) -> int:
     """T, from ``xs`` (time is axis 0 of every leaf) or ``length``, at least 1."""
-    if length is not None and not isinstance(length, (int, np.integer)):
+    if length is not None and (isinstance(length, bool) or not isinstance(length, (int, np.integer))):
         raise TypeError(f"length must be an int, given {length!r} of type {type(length).__name__}")
     lengths = {}
     for name, leaf in _tree.named_leaves(xs).items():

@@ -1,10 +1,13 @@
 """How a frame of vectors is orthonormalised, how much it grew, and how large a vector is without overflow."""
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+
+PyTree = Any
 
 
 class Orthonormalised(NamedTuple):
@@ -16,14 +19,42 @@ class Orthonormalised(NamedTuple):
 
 
 def orthonormalise(frame: Array) -> Orthonormalised:
-    """Householder QR of a frame (n, k); O(n k²), one LAPACK call, batched under vmap."""
+    """Householder QR of a frame (n, k); O(n k²), one LAPACK call, batched under vmap.
+
+    Differentiable: a lost direction passes no derivative on, instead of the NaN of dividing by R_ii = 0.
+    """
     n = frame.shape[0]
-    q, r = jnp.linalg.qr(frame)
-    diagonal = jnp.abs(jnp.diagonal(r))
-    # ‖column i‖ is ‖R[:, i]‖; a pivot below its rounding error carries no information about the dynamics.
-    lost = diagonal <= n * jnp.finfo(frame.dtype).eps * jnp.linalg.norm(r, axis=0)
-    log_growth = jnp.where(lost, -jnp.inf, jnp.log(jnp.where(lost, 1, diagonal)))
+    # Scaled by a power of two, which rounds nothing, so that the norms of columns neither overflow nor underflow.
+    exponent = jax.lax.stop_gradient(jnp.frexp(jnp.max(jnp.abs(frame)))[1])
+    q, r = _qr(jnp.ldexp(frame, -exponent))
+    diagonal, lost = jnp.abs(jnp.diagonal(r)), _lost(r, n)
+    log_growth = jnp.where(lost, -jnp.inf, jnp.log(jnp.where(lost, 1, diagonal)) + exponent.astype(frame.dtype) * math.log(2))
     return Orthonormalised(q, log_growth, lost)
+
+
+@jax.custom_jvp
+def _qr(frame: Array) -> tuple[Array, Array]:
+    q, r = jnp.linalg.qr(frame)
+    return q, r
+
+
+@_qr.defjvp
+def _qr_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """DR = (C − Ω) R, dQ = dA R⁻¹ − Q (C − Ω), C = Qᵀ dA R⁻¹, Ω = tril(C) − tril(C)ᵀ, with lost columns of A held fixed."""
+    (frame,), (d_frame,) = primals, tangents
+    q, r = _qr(frame)
+    lost = _lost(r, frame.shape[0])
+    safe = jnp.where(lost, jnp.eye(r.shape[0], dtype=r.dtype), r)  # as if column i had been q_i
+    da_rinv = jax.lax.linalg.triangular_solve(safe, jnp.where(lost, 0, d_frame))
+    c = q.T @ da_rinv
+    lower = jnp.tril(c, -1)
+    upper = c - (lower - lower.T)
+    return (q, r), (da_rinv - q @ upper, upper @ safe)
+
+
+def _lost(r: Array, n: int) -> Array:
+    """Whether each pivot lies below the rounding error of its column: it says nothing of the dynamics."""
+    return jnp.abs(jnp.diagonal(r)) <= n * jnp.finfo(r.dtype).eps * jnp.linalg.norm(r, axis=0)
 
 
 def random_frame(n: int, k: int, dtype: jnp.dtype) -> Array:
@@ -49,6 +80,11 @@ def rescale(array: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
 def log_norm(array: Array, axes: tuple[int, ...]) -> Array:
     """log‖array‖ over ``axes`` without overflow; −inf for zero."""
     return rescale(array, axes)[1]
+
+
+def joint_log_norm(log_norms: PyTree) -> Array:
+    """Log of the norm over all leaves, from the logs of the leaves' norms."""
+    return 0.5 * jax.nn.logsumexp(2 * jnp.stack(jax.tree.leaves(log_norms)), axis=0)
 
 
 def _log(x: Array) -> Array:

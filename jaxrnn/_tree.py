@@ -14,6 +14,8 @@ from jax import Array
 
 PyTree = Any
 
+_ELSEWHERE = {"state": " (close over it, or pass it in xs)", "params": " (close over it)"}
+
 
 class Layout(NamedTuple):
     """Where each leaf of a pytree sits in its real vector of length ``size``."""
@@ -33,6 +35,11 @@ class Layout(NamedTuple):
     def size(self) -> int:
         """The real dimension n."""
         return sum(self.widths)
+
+    @property
+    def eps(self) -> float:
+        """The coarsest rounding among the leaves: that of the arithmetic the step does."""
+        return max(float(jnp.finfo(d).eps) for d in self.dtypes)
 
     @property
     def slices(self) -> dict[str, slice]:
@@ -65,12 +72,14 @@ def layout(tree: PyTree, what: str = "state") -> Layout:
     paths, treedef = jax.tree_util.tree_flatten_with_path(tree)
     names = tuple(leaf_name(path) for path, _ in paths)
     leaves = [leaf for _, leaf in paths]
+    if len(set(names)) < len(names):
+        raise ValueError(f"the paths of the leaves of the {what} are not distinct: {sorted(names)}; rename keys that contain '/'")
     dtypes = tuple(jax.dtypes.result_type(leaf) if hasattr(leaf, "dtype") else np.dtype(type(leaf)) for leaf in leaves)
     for name, dtype in zip(names, dtypes, strict=True):
         if not jnp.issubdtype(dtype, jnp.inexact):
             raise TypeError(
                 f"leaf {name!r} of the {what} has dtype {dtype}; only floating and complex leaves have derivatives: "
-                f"cast it to a float, or keep it out of the {what} (close over it, or pass it in xs)"
+                f"cast it to a float, or keep it out of the {what}{_ELSEWHERE.get(what, '')}"
             )
     shapes = tuple(tuple(np.shape(leaf)) for leaf in leaves)
     if not sum(math.prod(s) for s in shapes):

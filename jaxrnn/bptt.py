@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxrnn._border import admit, compiled, require_at
-from jaxrnn._frames import log_norm, rescale
+from jaxrnn._border import admit, compiled, require_at, require_loss, targets_length
+from jaxrnn._frames import joint_log_norm, log_norm, rescale
 from jaxrnn._tree import Layout, layout
-from jaxrnn.flow import Loss, require_loss, targets_length
+from jaxrnn.flow import Loss
 from jaxrnn.linearize import Step, in_coordinates
 from jaxrnn.unroll import preceding, states
 
@@ -39,6 +39,7 @@ def decompose(
     *,
     max_lag: int | None = None,
     times: tuple[int, ...] | None = None,
+    trajectory: PyTree = None,
 ) -> Decomposition:
     """The exact terms of backpropagation through time, for every leaf of the parameters.
 
@@ -53,6 +54,8 @@ def decompose(
         targets, loss: as in ``flow.state_gradients``.
         max_lag: tell lags 0..max_lag apart and sum the rest into one last entry; all lags by default.
         times: which t in 1..T (distinct); all by default. With a loss at the last step only, ``(T,)``.
+        trajectory: states h_1..h_T to linearise on; by default those of one forward run. In chaos two programs that
+            round differently part, so compare on one stored trajectory.
 
     Returns:
         ``Decomposition`` with lags = T, or max_lag + 2 where max_lag < T − 1. There ``log_norms`` is −inf beyond
@@ -75,7 +78,7 @@ def decompose(
     ((4, 4), (5, 5))
     """
     times = None if times is None else tuple(operator.index(t) for t in times)
-    return _decompose(step, params, state, xs, targets, loss, max_lag=max_lag, times=times)
+    return _decompose(step, params, state, xs, targets, loss, max_lag=max_lag, times=times, trajectory=trajectory)
 
 
 def truncation_lag(decomposition: Decomposition, cosine: float = 0.99) -> int:
@@ -111,7 +114,7 @@ def truncation_lag(decomposition: Decomposition, cosine: float = 0.99) -> int:
 
 
 @compiled("step", "loss", "max_lag", "times")
-def _decompose(step, params, state, xs, targets, loss, *, max_lag, times) -> Decomposition:
+def _decompose(step, params, state, xs, targets, loss, *, max_lag, times, trajectory) -> Decomposition:
     state, length = admit(step, params, state, xs, targets_length(xs, targets))
     require_loss(loss, params, state, xs, targets, length)
     layout(params, "params")
@@ -120,7 +123,7 @@ def _decompose(step, params, state, xs, targets, loss, *, max_lag, times) -> Dec
     require_at("max_lag", max_lag, 0, length - 1, f"the longest lag of {length} steps")
     t = _rows(times, length)
 
-    hs = states(step, params, state, xs, length=length)
+    hs = states(step, params, state, xs, length=length) if trajectory is None else trajectory
     run = _Run(step, params, lay, jax.vmap(lay.ravel)(preceding(state, hs)), xs)
     at = jax.tree.map(lambda leaf: leaf[t], (jax.vmap(lay.ravel)(hs), xs, targets))
 
@@ -140,7 +143,7 @@ def _decompose(step, params, state, xs, targets, loss, *, max_lag, times) -> Dec
         return (unit, log + growth), (norms, summed)
 
     carry, (norms, lags) = jax.lax.scan(by_lag, (unit, log), jnp.arange(max_lag + 1))
-    sizes = [_joint(norms)]  # (lags, S)
+    sizes = [joint_log_norm(norms)]  # (lags, S)
     if max_lag < length - 1:
         rest, log_rest = _beyond(run, t - max_lag - 1, *carry, length)
         lags = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), lags, rest)
@@ -224,13 +227,7 @@ def _beyond(run: _Run, k: np.ndarray, unit: Array, log: Array, length: int) -> t
     _, adjoint = jax.lax.scan(back, jnp.zeros(run.lay.size, unit.dtype), (indices, entering), reverse=True)
     a, log = rescale(adjoint, (1,))
     each = jax.lax.map(lambda row: _term_norms(run, *(part[None] for part in row)), (indices, a, log))
-    return _term_sum(run, indices, adjoint), _joint(each)[:, 0]
-
-
-def _joint(log_norms: PyTree) -> Array:
-    """Log of the norm over all leaves, from the logs of the leaves' norms."""
-    stacked = jnp.stack(jax.tree.leaves(log_norms))
-    return 0.5 * jax.nn.logsumexp(2 * stacked, axis=0)
+    return _term_sum(run, indices, adjoint), joint_log_norm(each)[:, 0]
 
 
 def _place(values: Array, t: np.ndarray, length: int) -> Array:

@@ -1,4 +1,4 @@
-"""The command ``jaxrnn``: parse, call, save. JAX is imported only once the arguments are known to be good."""
+"""The command ``jaxrnn``: parse, call, save. Help and refused numbers come without importing JAX."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _cells() if isinstance(config, Cells) else _diagnose(config, argv)
     except KeyboardInterrupt:
-        print("jaxrnn: interrupted; nothing was written", file=sys.stderr)
+        print("jaxrnn: interrupted; nothing was written before the work was done", file=sys.stderr)
         return 130
 
 
@@ -147,6 +147,8 @@ def _model(config: Diagnose) -> tuple[tuple, tuple]:
     scales = {} if config.gain is None else {"gain": config.gain}
     params = cell.init_params(jax.random.key(config.seed), **scales)
     params = jax.tree.map(lambda leaf: leaf.astype(config.precision), params)
+    if not all(bool(jax.numpy.isfinite(leaf).all()) for leaf in jax.tree.leaves(params)):
+        raise ValueError(f"--gain {config.gain} makes weights that are not finite in {config.precision}; choose a smaller one")
     model = (cell.step, params, cell.init_state(params), cells.readout_loss(cell, _weighted_cross_entropy))
     return model, _digits(config)
 
@@ -205,6 +207,7 @@ def _plan_text(plan: Any) -> str:
 
 def _save(config: Diagnose, argv: list[str], found: Diagnosis) -> None:
     """All files are made in memory first, then appear whole."""
+    import jaxrnn
     from jaxrnn import _atomic, plots
 
     e = found.evidence
@@ -214,20 +217,23 @@ def _save(config: Diagnose, argv: list[str], found: Diagnosis) -> None:
         lag = int(sorted(g.truncation_lags)[len(g.truncation_lags) // 2]) if g.truncation_lags.size else None
         draw = lambda ax: plots.gradient_by_lag(g.log_by_lag, g.lag_share, g.cosine, lag_share_errors=g.lag_share_errors, truncation_lag=lag, ax=ax)
         files["gradient_by_lag.png"] = plots.save(draw)
-    packages = ("jaxrnn", "jax", "jaxlib", "numpy", "optax", "scikit-learn")
+    packages = ("jax", "jaxlib", "numpy", "optax", "scikit-learn")
     run = {
         "command": shlex.join(["jaxrnn", *argv]),
         "settings": {**asdict(config), "out": str(config.out)},
-        "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in packages}},
+        "versions": {"jaxrnn": jaxrnn.__version__, "python": platform.python_version(), **{p: importlib.metadata.version(p) for p in packages}},
     }
     files["diagnosis.json"] = json.dumps({**found.to_dict(), **run}, indent=1, allow_nan=False).encode()
     config.out.mkdir(parents=True, exist_ok=True)
+    if "gradient_by_lag.png" not in files:
+        (config.out / "gradient_by_lag.png").unlink(missing_ok=True)  # an earlier run's would not belong to this one
     for name, content in files.items():
         _atomic.write(config.out / name, content)
 
 
 def _show(config: Diagnose, found: Diagnosis) -> None:
     """The verdict, its reasons and the self-checks, in the terminal."""
+    import numpy as np
     from rich.console import Console
     from rich.table import Table
 
@@ -235,16 +241,16 @@ def _show(config: Diagnose, found: Diagnosis) -> None:
     console = Console(highlight=False)
     color = {"stable": "green", "undecided": "yellow"}.get(found.verdict, "red")
     console.print(
-        f"[bold]{config.cell}[/bold], {config.layers} × {config.hidden} units, {config.data}, {e.plan.sequences} sequences of {e.plan.steps} steps: "
+        f"[bold]{config.cell}[/bold], {config.layers} × {config.hidden} units, {config.data}, {e.given} sequences of {e.plan.steps} steps: "
         f"[bold {color}]{found.verdict}[/bold {color}]"
     )
     table = Table("quantity", "value", "± std. error", "unit")
-    mean = float(e.lengths[e.lengths > 0].mean()) if (e.lengths > 0).any() else 0.0
+    mean = float(e.lengths.mean()) if e.lengths.size else 0.0
     table.add_row("log gain over a sequence", f"{e.rate * mean:+.3f}", f"{e.rate_error * mean:.3f}", "nats")
     for i in range(min(3, len(e.exponents))):
         table.add_row(f"Lyapunov exponent {i + 1}", f"{e.exponents[i]:+.5f}", f"{e.standard_errors[i]:.5f}", "nats per step")
     table.add_row("memory horizon, median", _steps(e.horizon[1]), "", "steps")
-    table.add_row("mean log largest |eigenvalue|", f"{e.log_radius.mean():+.4f}", "", "nats per step")
+    table.add_row("median log largest |eigenvalue|", f"{np.median(e.log_radius):+.4f}", "", "nats per step")
     console.print(table)
     for reason in found.reasons:
         console.print(f"• {reason}", markup=False)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxrnn._border import admit, compiled, require_at, require_jacobians
+from jaxrnn._border import admit, compiled, require_at, require_jacobians, require_loss, targets_length
 from jaxrnn._frames import log_norm, random_frame, rescale
 from jaxrnn._tree import Layout, layout
 from jaxrnn.cells import structure
@@ -136,11 +136,26 @@ def log_gain(step: Step, params: PyTree, state: PyTree, xs: PyTree, *, length: i
     >>> round(float(flow.log_gain(lambda A, h, x: A @ h, A, jnp.ones(2), None, length=9)), 3)
     3.657
     """
+    product, log = end_product(step, params, state, xs, length=length)
+    sigma = jnp.linalg.svd(product, compute_uv=False)[0]
+    return log + jnp.where(log == -jnp.inf, 0, jnp.log(jnp.where(sigma == 0, 1, sigma)))
+
+
+@compiled("step", "length")
+def end_product(step: Step, params: PyTree, state: PyTree, xs: PyTree, *, length: int | None = None) -> tuple[Array, Array]:
+    """The whole product J_T ⋯ J_1 = ∂h_T/∂h_0 as a matrix of Frobenius norm 1 (n, n) and the log of its norm, nats.
+
+    Its leading singular values and directions are accurate; those below eps of the first have drowned. Arguments,
+    errors and cost as ``log_gain``.
+
+    >>> from jaxrnn import flow
+    >>> product, log = flow.end_product(lambda a, h, x: a * h, 0.5, 1.0, None, length=2000)
+    >>> float(product[0, 0]), round(float(log), 2)
+    (1.0, -1386.29)
+    """
     advance, state, length, n, dtype = _dense_advance(step, params, state, xs, length)
     _, unit, log = _transport(advance, state, xs, length, n, dtype, length + 1, lambda unit, log: None)
-    # unit has norm 1; log counts ‖·‖_F/√n.
-    sigma = jnp.linalg.svd(unit[:, 0], compute_uv=False)[0]
-    return log[0] + 0.5 * jnp.log(float(n)).astype(dtype) + jnp.where(log[0] == -jnp.inf, 0, jnp.log(jnp.where(sigma == 0, 1, sigma)))
+    return unit[:, 0], log[0] + 0.5 * jnp.log(float(n)).astype(dtype)  # log counts ‖·‖_F / √n
 
 
 @compiled("step", "length")
@@ -234,7 +249,12 @@ def state_gradients(step: Step, params: PyTree, state: PyTree, xs: PyTree, targe
 
 
 def horizon(
-    log_transport: Array, *, level: ArrayLike = 0.36787944117144233, quantiles: Sequence[float] = (0.1, 0.5, 0.9), stride: int = 1
+    log_transport: Array,
+    *,
+    level: ArrayLike = 0.36787944117144233,
+    quantiles: Sequence[float] = (0.1, 0.5, 0.9),
+    stride: int = 1,
+    lengths: Array | None = None,
 ) -> Horizon:
     """How many steps until transport has fallen below a level for good, with quantiles over starting times.
 
@@ -246,6 +266,7 @@ def horizon(
         level: what counts as forgotten, 1/e by default (so the horizon of rate λ < 0 is 1/|λ|).
         quantiles: which quantiles over starting times (and sequences).
         stride: the stride of the starting times.
+        lengths: (B,) or scalar, the last time t of each sequence where they are ragged; T by default.
 
     Returns:
         ``Horizon``; a quantile is inf where the data end before S falls to it, and NaN if any entry is NaN.
@@ -261,38 +282,26 @@ def horizon(
     require_at("stride", stride, 1, None, "the distance between starting times")
     if not quantiles or not all(0 < q < 1 for q in quantiles):
         raise ValueError(f"quantiles={quantiles} must be numbers in (0, 1)")
-    if log_transport.ndim not in (2, 3):
-        raise ValueError(f"log_transport has shape {log_transport.shape}; allowed are (T + 1, K) and (B, T + 1, K)")
+    log_transport = jnp.asarray(log_transport)
+    if log_transport.ndim not in (2, 3) or log_transport.shape[-2] < 2:
+        raise ValueError(f"log_transport has shape {log_transport.shape}; allowed are (T + 1, K) and (B, T + 1, K) with T ≥ 1")
     if log_transport.shape[-1] != -(-log_transport.shape[-2] // stride):
         T = log_transport.shape[-2] - 1
         raise ValueError(f"log_transport has {log_transport.shape[-1]} columns; stride={stride} over T={T} gives {-(-(T + 1) // stride)}")
-    return _horizon(log_transport, jnp.log(level), quantiles=tuple(float(q) for q in quantiles), stride=stride)
-
-
-def targets_length(xs: PyTree, targets: PyTree) -> int | None:
-    """T of an autonomous map, read off its targets; None where xs tells it."""
-    return None if jax.tree.leaves(xs) else next((leaf.shape[0] for leaf in jax.tree.leaves(targets) if jnp.ndim(leaf)), None)
-
-
-def require_loss(loss: Loss, params: PyTree, state: PyTree, xs: PyTree, targets: PyTree, length: int) -> None:
-    """Raise unless targets run over the T steps and the loss of one step is a real scalar."""
-    for path, leaf in jax.tree_util.tree_flatten_with_path(targets)[0]:
-        if jnp.ndim(leaf) < 1 or leaf.shape[0] != length:
-            raise ValueError(f"leaf {jax.tree_util.keystr(path)} of targets has shape {jnp.shape(leaf)}; axis 0 must be the {length} steps of xs")
-    first = lambda tree: jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), tree)
-    out = jax.eval_shape(loss, params, state, first(xs), first(targets))
-    if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
-        raise TypeError(f"loss(params, state, x, target) returned {out}; it must return one real number (reduce over outputs)")
+    ends = jnp.broadcast_to(jnp.asarray(log_transport.shape[-2] - 1 if lengths is None else lengths), log_transport.shape[:-2])
+    return _horizon(log_transport, jnp.log(level), ends, quantiles=tuple(float(q) for q in quantiles), stride=stride)
 
 
 @compiled("quantiles", "stride")
-def _horizon(log_transport: Array, log_level: Array, *, quantiles: tuple[float, ...], stride: int) -> Horizon:
+def _horizon(log_transport: Array, log_level: Array, ends: Array, *, quantiles: tuple[float, ...], stride: int) -> Horizon:
     last = log_transport.shape[-2] - 1
     t, k = jnp.arange(last + 1)[:, None], stride * jnp.arange(log_transport.shape[-1])[None]
-    unknown = jnp.any(jnp.isnan(log_transport) & (t >= k))
-    above = (log_transport >= log_level) & (t >= k)
+    ends = ends[..., None].astype(t.dtype)
+    real = (t >= k) & (t <= ends[..., None])
+    unknown = jnp.any(jnp.isnan(log_transport) & real)
+    above = (log_transport >= log_level) & real
     kept = jnp.max(jnp.where(above, t - k, -1), axis=-2)  # the last lag at which it still stood
-    window = jnp.broadcast_to((last - k)[0], kept.shape)
+    window = jnp.broadcast_to(ends - k[0], kept.shape)
     usable = window > 0  # a start at T has nothing to say
     ended = (kept < window) & usable
     lags = jnp.arange(1, last + 1)

@@ -15,7 +15,7 @@ def transport(log_transport: Any, *, stride: int = 1, ax: Axes | None = None) ->
     """Heat map of log(‖∂h_t/∂h_k‖_F / √n) over pairs of times; white is an isometry, blue vanishes, red explodes.
 
     Args:
-        log_transport: (T + 1, K), nats, from ``flow.log_transport`` or a mean of such.
+        log_transport: (T + 1, K), nats, from ``flow.log_transport`` or a mean of such; NaN is left grey.
         stride: the stride of its starting times.
         ax: axes to draw on.
 
@@ -34,10 +34,11 @@ def transport(log_transport: Any, *, stride: int = 1, ax: Axes | None = None) ->
     T = values.shape[0] - 1
     k = stride * np.arange(values.shape[1])
     future = np.arange(T + 1)[:, None] < k[None]
-    seen = np.where(np.isneginf(values), -np.inf, values)[~future]
+    unseen = future | np.isnan(values)
+    seen = values[~unseen]
     finite = np.abs(seen[np.isfinite(seen)])
     limit = float(np.clip(finite.max(initial=0.0), 1.0, 25.0))
-    cells = np.ma.masked_where(future, np.clip(np.nan_to_num(values, nan=0.0, neginf=-1e9, posinf=1e9), -1e9, 1e9))
+    cells = np.ma.masked_where(unseen, np.clip(np.nan_to_num(values, nan=0.0, neginf=-1e9, posinf=1e9), -1e9, 1e9))
     edges_k = np.append(k, k[-1] + stride) - stride / 2
     mesh = ax.pcolormesh(edges_k, np.arange(T + 2) - 0.5, cells, cmap="RdBu_r", vmin=-limit, vmax=limit, rasterized=True)
     ax.set_facecolor("0.85")
@@ -92,9 +93,9 @@ def gradient_by_lag(
     return ax
 
 
-def save(draw: Callable[[Axes], Any], *, size: tuple[float, float] = (7.0, 5.0)) -> bytes:
+def save(draw: Callable[[Axes], Any]) -> bytes:
     """A PNG, as bytes, of what ``draw(ax)`` draws."""
-    figure = Figure(figsize=size, layout="constrained", dpi=130)
+    figure = Figure(figsize=(7.0, 5.0), layout="constrained", dpi=130)
     draw(figure.add_subplot())
     out = io.BytesIO()
     figure.savefig(out, format="png")

@@ -26,8 +26,12 @@ def eigenvalues(matrices: Array) -> Array:
     >>> print(abs(spectra.eigenvalues(jnp.array([[0., 4.], [-1., 0.]]))).round(5))
     [2. 2.]
     """
-    _require_square(matrices)
-    values = jnp.linalg.eigvals(matrices)
+    matrices = _require_square(matrices)
+    largest = jnp.max(jnp.abs(matrices), axis=(-2, -1), keepdims=True)
+    # LAPACK rescales very large and very small matrices, and jax 0.10 does not undo it (float32: beyond about 1e±12).
+    scale = jnp.where((largest > 0) & (largest < jnp.inf), largest, 1)
+    values = jnp.linalg.eigvals(matrices / scale)
+    values = values * scale[..., 0].astype(values.dtype)
     order = jnp.argsort(-jnp.abs(values), axis=-1)
     return jnp.take_along_axis(values, order, -1)
 
@@ -55,9 +59,11 @@ def singular_values(matrices: Array) -> Array:
     >>> [round(float(s), 6) for s in spectra.singular_values(jnp.array([[0., 4.], [-1., 0.]]))]
     [4.0, 1.0]
     """
-    return jnp.linalg.svd(matrices, compute_uv=False)
+    return jnp.linalg.svd(jnp.asarray(matrices), compute_uv=False)
 
 
-def _require_square(matrices: Array) -> None:
+def _require_square(matrices: Array) -> Array:
+    matrices = jnp.asarray(matrices)
     if matrices.ndim < 2 or matrices.shape[-1] != matrices.shape[-2]:
         raise ValueError(f"matrices have shape {matrices.shape}; the last two axes must be equal (..., n, n)")
+    return matrices

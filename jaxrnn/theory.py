@@ -40,6 +40,7 @@ def pascanu_bounds(weights: Array, slope_bound: ArrayLike = 1.0) -> PascanuBound
     >>> bool(bounds.must_vanish), round(float(bounds.log_step_bound), 4)
     (True, -0.6931)
     """
+    weights = jnp.asarray(weights)
     if weights.ndim != 2 or weights.shape[0] != weights.shape[1]:
         raise ValueError(f"weights have shape {weights.shape}; the recurrent matrix must be square (n, n)")
     sigma = jnp.linalg.svd(weights, compute_uv=False)[0]

@@ -199,3 +199,15 @@ def test_every_gradient_refuses_an_integer_state_and_a_step_that_changes_it(anal
         analysis(halve, None, np.zeros(3, int), XS, YS, squares)
     with pytest.raises(TypeError, match=r"from float64\[4\] to float64\[3\]"):
         analysis(lambda p, h, x: h[1:], None, H, XS, YS, squares)
+
+
+def test_errors_of_tracing_keep_their_kind_and_say_for_which_arguments_they_arose():
+    branch = lambda params, h, x: jnp.tanh(h) if h.sum() > 0 else h
+    with pytest.raises(jax.errors.TracerBoolConversionError) as caught:
+        unroll.states(branch, (), jnp.ones(2), jnp.ones((3, 1)))
+    assert "step could not take state float64[2]; x float64[1]" in caught.value.__notes__
+
+
+def test_leaves_with_the_same_path_are_refused():
+    with pytest.raises(ValueError, match="are not distinct"):
+        unroll.states(lambda params, h, x: h, (), {"a": {"b": jnp.ones(2)}, "a/b": jnp.ones(3)}, None, length=2)

@@ -115,6 +115,39 @@ def test_every_self_check_catches_a_planted_fault():
     assert {row[3] for row in FAULTS.values()} == {TERMS, DETERMINANTS, PRODUCTS, BOUNDS}
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1e-160, 1e160])
+def test_the_checks_hold_at_any_scale(scale):
+    W = scale * noise(3, (3, 3))
+    found = [f(lambda W, h, x: W @ h, W, jnp.zeros(3), None, length=1) for f in (checks.determinants, checks.products, checks.bounds)]
+    assert all(check.passed for check in found), found
+
+
+def test_bfloat16_states_are_held_to_their_own_rounding():
+    model = next(m for m in MODELS if m.name == "vanilla").cast(jnp.bfloat16)
+    m = (model.step, model.params, model.state, model.xs)
+    found = [checks.determinants(*m), checks.products(*m), checks.bounds(*m)]
+    assert all(check.passed for check in found), found
+
+
+def test_a_wrong_leaf_with_a_small_gradient_is_seen(monkeypatch):
+    model = next(m for m in MODELS if m.name == "vanilla")
+    true = bptt.decompose
+
+    def wrong(*args, **kwargs):
+        parts = true(*args, **kwargs)
+        return parts._replace(total=parts.total | {"W_xh": 3 * parts.total["W_xh"]})
+
+    monkeypatch.setattr(bptt, "decompose", wrong)
+    loss = lambda params, h, x, y: jnp.sum(h * y)
+    check = checks.terms(model.step, model.params, model.state, 1e-12 * model.xs, targets_of(model, STEPS), loss)
+    assert not check.passed, check
+
+
+def test_jacobians_that_are_not_finite_fail():
+    root = lambda params, h, x: jnp.sqrt(0 * h) + x
+    assert not checks.determinants(root, (), jnp.ones(2), jnp.ones((5, 2))).passed
+
+
 def test_a_gradient_that_overflows_is_not_called_right():
     grow = lambda a, h, x: a * h
     check = checks.terms(grow, jnp.array(1e30), jnp.array(1.0), jnp.zeros(20), jnp.zeros(20), lambda a, h, x, y: h**2)

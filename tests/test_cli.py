@@ -112,6 +112,7 @@ BAD = {
     "more steps than pixels": (["--length", "65"], r"--length 65 must lie in \[1, 64\]"),
     "negative seed": (["--seed", "-1"], r"--seed -1 must lie in \[0, "),
     "gain is NaN": (["--gain", "nan"], "--gain nan must be a finite number"),
+    "gain that overflows": (["--gain", "1e308", "--hidden", "4"], "--gain 1e\\+308 makes weights that are not finite in float64"),
     "negative gain": (["--gain", "-1"], "--gain -1.0 must be a finite number, at least 0"),
     "hidden is not a number": (["--hidden", "many"], "--hidden"),
     "unknown data": (["--data", "imagenet"], "--data"),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrnn import cells, diagnosis, flow, lyapunov
+from jaxrnn import _words, cells, diagnosis, evidence, flow, lyapunov
 
 
 class System(NamedTuple):
@@ -209,6 +209,88 @@ def test_a_second_diagnosis_of_the_same_shapes_compiles_nothing():
     assert compiled == []
 
 
+def scaled(params, h, x):
+    """h ← x h, unit by unit: the inputs are the Jacobians."""
+    return x * h
+
+
+def test_a_linear_map_is_never_called_chaotic():
+    noisy = lambda W, h, x: W @ h + x
+    found = diagnosis.diagnose(noisy, jnp.array([[0.9, 10.0], [0.0, 0.9]]), jnp.zeros(2), noise((16, 30, 2)))
+    assert found.verdict == "exploding"  # over 30 steps its transient growth is all there is
+    unexcited = diagnosis.diagnose(noisy, jnp.diag(jnp.array([1.2, 0.5])), jnp.zeros(2), noise((8, 40, 2)) * jnp.array([0.0, 1.0]))
+    assert unexcited.verdict == "exploding"
+
+
+def test_the_horizon_of_ragged_sequences_counts_each_to_its_own_end():
+    xs = jnp.full((4, 64, 1), 0.9)
+    e = diagnosis.diagnose(scaled, (), jnp.ones(1), xs, lengths=[2, 64, 64, 64]).evidence
+    assert e.horizon.tolist() == [10, 10, 10]  # 0.9^10 < 1/e < 0.9^9
+    assert e.transport.shape == (65, 65)
+
+
+def test_one_ragged_sequence_is_the_cut_one():
+    xs = noise((1, 40, 1, 1))
+    short = diagnosis.diagnose(given, (), jnp.ones(1), xs[:, :25])
+    cut = diagnosis.diagnose(given, (), jnp.ones(1), xs, lengths=[25])
+    assert short.reasons == cut.reasons
+    assert short.verdict == cut.verdict
+
+
+def test_targets_beyond_the_end_are_not_read():
+    cell = cells.with_readout(cells.vanilla(1, 3), 1)
+    params = cell.init_params(jax.random.key(0))
+    ys = np.zeros((2, 9, 1))
+    ys[1, 4:] = np.nan
+    loss = cells.readout_loss(cell, _squared)
+    found = diagnosis.diagnose(cell.step, params, jnp.zeros(3), noise((2, 9, 1)), targets=ys, loss=loss, lengths=[9, 4])
+    assert np.isfinite(found.evidence.gradient.log_states).all()
+    assert np.isfinite(found.evidence.gradient.lag_share).all()
+
+
+def test_shares_are_of_the_mean_length():
+    loss = lambda params, h, x, y: jnp.sum(h * y)
+    found = diagnosis.diagnose(
+        lambda a, h, x: a * h + x, jnp.array(0.9), jnp.ones(1), noise((3, 40, 1)), targets=jnp.ones((3, 40, 1)), loss=loss, lengths=[20] * 3
+    )
+    assert any("by lags of 11 or more (beyond 50% of the length)" in reason for reason in found.reasons), found.reasons
+
+
+def test_sequences_with_a_zero_product_leave_the_verdict_open_unless_they_are_most():
+    xs = np.ones((10, 30, 1))
+    xs[:5, 3] = 0
+    half = diagnosis.diagnose(scaled, (), jnp.ones(1), xs)
+    assert half.verdict == "undecided"
+    assert any("In 5 of 10 sequences the product of Jacobians is exactly zero" in reason for reason in half.reasons)
+    xs[5, 3] = 0
+    assert diagnosis.diagnose(scaled, (), jnp.ones(1), xs).verdict == "vanishing"
+
+
+def test_a_jacobian_that_is_not_finite_is_named_and_nothing_is_decided():
+    root = lambda params, h, x: 0.5 * h + jnp.sqrt(x * h)
+    xs = np.ones((4, 12, 1))
+    xs[2, 6] = 0  # the derivative of √ at 0
+    found = diagnosis.diagnose(root, (), jnp.ones(1), xs)
+    assert found.verdict == "undecided"
+    assert "first in sequence 2 at step 7" in found.reasons[0]
+    assert not any("nan" in sentence for sentence in (*found.reasons, *found.remedies)), found.reasons
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_random_keys_and_integer_tokens_may_be_inputs():
+    noisy = lambda a, h, x: a * h + jax.random.normal(x["key"], (2,), h.dtype) + x["token"].astype(h.dtype)
+    xs = {"key": jax.random.split(jax.random.key(0), (3, 10)), "token": jnp.ones((3, 10), jnp.int32)}
+    found = diagnosis.diagnose(noisy, 0.5, jnp.zeros(2), xs, lengths=[10, 7, 10])
+    assert found.verdict == "vanishing"
+
+
+def test_few_sequences_widen_the_interval_by_students_quantile():
+    gains = noise((2, 100, 1)) * 0.02 + 0.98 + jnp.array([-0.05, 0.05])[:, None, None]
+    e = diagnosis.diagnose(scaled, (), jnp.ones(1), gains).evidence
+    low, high = _words.interval(e)
+    assert (high - low) / (2 * e.rate_error * 100) == pytest.approx(12.71)
+
+
 def _squared(prediction, target):
     return jnp.sum((prediction - target) ** 2)
 
@@ -249,7 +331,7 @@ BAD = {
     "loss is a vector": ({"targets": np.ones((4, 5)), "loss": lambda p, h, x, y: h}, TypeError, "must return one real number"),
     "integer state": ({"state": np.zeros(3, np.int32)}, TypeError, "leaf 'h' of the state has dtype int32"),
     "step changes shape": ({"step": lambda p, h, x: h[:2]}, TypeError, r"from float64\[3\] to float64\[2\]"),
-    "mismatched sizes": ({"xs": np.ones((4, 5, 7))}, TypeError, r"step could not take .*x of float64\[7\]"),
+    "mismatched sizes": ({"xs": np.ones((4, 5, 7))}, TypeError, r"step could not take state float64\[3\]; x float64\[7\]"),
 }
 
 
@@ -261,3 +343,16 @@ def test_bad_input_is_refused_at_the_border_with_what_to_do(case, tmp_path, monk
     with pytest.raises(error, match=message):
         diagnosis.diagnose(**arguments)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("sizes", [(2, 8, 6, 100), (1, 1, 1, 1), (32, 64, 64, 5000), (16, 784, 256, 300_000), (1000, 1000, 64, 5000)])
+def test_a_plan_never_exceeds_what_there_is(sizes):
+    B, T, n, _ = sizes
+    todo = evidence.plan(*sizes)
+    assert 1 <= todo.sequences <= B
+    assert todo.transport_sequences <= todo.sequences
+    assert todo.gradient_sequences <= todo.sequences
+    assert todo.jacobians <= B * T
+    assert todo.check_steps <= T
+    assert todo.max_lag < T
+    assert todo.exponents <= n

@@ -264,3 +264,22 @@ def test_a_hundred_thousand_steps_run():
     # At rest J = W_hh; O(log κ / T) with κ that of the eigenvectors.
     kappa = np.linalg.cond(np.linalg.eig(np.asarray(params["W_hh"]))[1])
     assert np.abs(run.exponents - rates).max() < 2 * np.log(kappa) / 99_000
+
+
+def test_a_lost_direction_passes_no_derivative_on_and_spoils_none():
+    W = noise(5, (4, 4)).at[2].set(-1.0)  # a unit that is dead for positive states
+
+    def leading(W, k):
+        return lyapunov.spectrum(lambda W, h, x: jax.nn.relu(W @ h), W, jnp.ones(4), None, length=6, k=k).exponents[0]
+
+    full, alone = (jax.grad(leading)(W, k) for k in (4, 1))
+    assert np.isfinite(full).all()
+    np.testing.assert_allclose(full, alone, atol=1e-10)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e160])
+def test_exponents_of_very_small_and_very_large_jacobians_are_right(scale):
+    found = lyapunov.from_jacobians(scale * noise(6, (5, 3, 3)))
+    unit = lyapunov.from_jacobians(noise(6, (5, 3, 3)))
+    np.testing.assert_allclose(found.exponents, unit.exponents + np.log(scale), rtol=1e-12)
+    assert not found.lost.any()

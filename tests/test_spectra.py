@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxrnn import spectra
 from tests.models import noise, relative
@@ -58,3 +59,12 @@ def test_float32_stays_float32():
     small = noise(6, (3, 3), np.float32)
     assert spectra.eigenvalues(small).dtype == np.complex64
     assert spectra.spectral_radius(small).dtype == spectra.singular_values(small).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale"),
+    [(np.float32, 1e-30), (np.float32, 1e-13), (np.float32, 1e13), (np.float64, 1e150), (np.float64, 1e-150)],
+)
+def test_eigenvalues_of_very_large_and_very_small_matrices_are_right(dtype, scale):
+    matrix = jnp.asarray(np.array([[1.0, 2.0], [3.0, 4.0]]) * scale, dtype)
+    assert float(spectra.spectral_radius(matrix)) / scale == pytest.approx((5 + np.sqrt(33)) / 2, rel=1e-5)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
+
+from jaxrnn._border import require_at
 
 PyTree = Any
 
@@ -59,7 +60,4 @@ def zeros_like_hidden(params: PyTree) -> Array:
 def require_sizes(**sizes: int) -> None:
     """Raise unless every size is a positive int (n_in may be 0: a cell without input)."""
     for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, (int, np.integer)):
-            raise TypeError(f"{name} must be an int, given {size!r} of type {type(size).__name__}")
-        if size < (name != "n_in"):
-            raise ValueError(f"{name}={size} must be at least {int(name != 'n_in')}")
+        require_at(name, size, int(name != "n_in"), None, "the number of entries")

@@ -1,0 +1,217 @@
+"""What the evidence says, in sentences with numbers, and what to try."""
+
+import math
+
+import numpy as np
+
+from jaxrnn.evidence import Evidence
+
+TOLERANCE = math.log(10.0)
+"""A gradient that changes by less than a factor of 10 over a whole sequence counts as stable."""
+
+_STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13)  # 97.5 %, 1 to 15 degrees
+
+
+def interval(e: Evidence) -> tuple[float, float]:
+    """The 95 % interval of the log gain over a sequence of mean length, nats; infinite where the error is unknown."""
+    mean = float(e.lengths.mean())
+    factor = _STUDENT[e.freedom - 1] if 1 <= e.freedom <= len(_STUDENT) else 1.96 + 2.5 / max(e.freedom, 1)
+    gain, half = e.rate * mean, factor * e.rate_error * mean
+    return (gain - half, gain + half) if np.isfinite(half) and np.isfinite(gain) else (-np.inf, np.inf)
+
+
+def reasons(verdict: str, e: Evidence) -> tuple[str, ...]:
+    """Sentences with numbers; each says what it measured."""
+    if not e.chosen.size:
+        return ("No state is finite, from the first step on: nothing can be analysed.",)
+    said = [*_broken(e), *_gain(verdict, e), *_rate(e), *_memory(e), *_criterion(verdict, e), *_transient(verdict, e), *_split(e)]
+    return tuple(said + _gradient(e))
+
+
+def remedies(verdict: str, e: Evidence) -> tuple[str, ...]:
+    """What to try, with why, from what was measured; it is not tried here."""
+    clip = "clipping the gradient's norm: it keeps training finite, it does not bring long lags back"
+    if verdict == "vanishing":
+        return tuple(_against_decay(e))
+    if verdict == "undecided":
+        if not e.chosen.size or e.first_nonfinite_jacobian.any():
+            return ("look at the step named above: until its state and Jacobian are finite, nothing can be said",)
+        if (e.log_gain == -np.inf).any():
+            return ("look at the sequences whose product is zero (.evidence.log_gain): dead units, or inputs that reset the state",)
+        return ("more or longer sequences: the standard error falls with their square root",)
+    if verdict == "exploding":
+        bound = ", or an orthogonal initialisation: largest singular value 1 bounds every step by the activation's slope"
+        return ("a smaller recurrent gain" + (bound if e.slope_bound is not None else ""), clip)
+    if verdict == "chaotic":
+        return ("a smaller recurrent gain or stronger input: both lower the leading exponent", clip)
+    return ()
+
+
+def _against_decay(e: Evidence) -> list[str]:
+    gates = "a larger bias of the forget (LSTM) or update (GRU) gate, about the logarithm of the longest lag: a gate held there keeps σ(bias) a step"
+    orthogonal = "an orthogonal or identity recurrent initialisation: it takes the weights' part out of the decay"
+    gated = "a gated cell with a positive forget bias: it starts with a memory that decays at about ln σ(bias) a step"
+    if e.split is None:
+        return [gates + " (if the cell has gates)", orthogonal, gated + " (if it has none)"]
+    if e.slope_bound is None:
+        return [gates]
+    weights, activation = e.split
+    if activation == -np.inf:
+        return ["smaller biases or inputs, or an activation that cannot die: the slopes are exactly zero", gated]
+    slopes = "smaller inputs or weights (less saturation), or an activation of slope 1: the slopes cause most of the decay here"
+    return [slopes] * (activation < weights) + [orthogonal] * (weights < -1e-3) + [gated]
+
+
+def _broken(e: Evidence) -> list[str]:
+    said = []
+    bad = e.first_nonfinite[e.first_nonfinite > 0]
+    if bad.size:
+        where = f"In {bad.size} of {e.given} sequences the state is not finite from some step on, first from step {bad.min()}"
+        said.append(f"{where}; only the steps before were analysed.")
+    if e.first_nonfinite_jacobian.any():
+        b = int(np.argmax(e.first_nonfinite_jacobian > 0))
+        said.append(
+            f"In {(e.first_nonfinite_jacobian > 0).sum()} of {e.given} sequences a Jacobian is not finite though the state is, "
+            f"first in sequence {e.chosen[b]} at step {e.first_nonfinite_jacobian[b]}: no rate can be given."
+        )
+    return said
+
+
+def _gain(verdict: str, e: Evidence) -> list[str]:
+    count, mean = len(e.chosen), float(e.lengths.mean())
+    dead = int((e.log_gain == -np.inf).sum())
+    said = []
+    if np.isfinite(e.rate):
+        source = f"standard error between {_of(count, e.given)}" if count > 1 else "standard error between blocks of time: one sequence"
+        gain = e.rate * mean
+        said.append(
+            f"Over a whole sequence ({mean:.4g} steps) a gradient changes by at most a factor of {_factor(gain)} "
+            f"(log gain {gain:+.3f} ± {e.rate_error * mean:.3f} nats, {source})."
+        )
+    if dead:
+        said.append(f"In {dead} of {count} sequences the product of Jacobians is exactly zero: no gradient reaches the start.")
+    if verdict == "chaotic":
+        said.append("The states stay bounded and large perturbations saturate while small ones grow: the dynamics is chaotic, the gradient explodes.")
+    elif verdict == "exploding" and e.lengths.max() > 1:
+        if (e.movement <= 1e-6).mean() > 0.5:
+            said.append("The states rest at an unstable point.")
+        elif np.median(e.state_rate) > 0.5 * e.rate:
+            said.append(f"The states grow too, by {np.median(e.state_rate):+.4f} nats per step.")
+    return said
+
+
+def _rate(e: Evidence) -> list[str]:
+    top, error = e.exponents[0], e.standard_errors[0]
+    if np.isnan(top):
+        return []
+    if top == -np.inf:
+        return ["Leading Lyapunov exponent −inf: every direction dies on the way (dead units or singular Jacobians)."]
+    scale = f"a factor of e {'lost' if top < 0 else 'gained'} every {1 / abs(top):.3g} steps" if top else "no change"
+    said = [f"Leading Lyapunov exponent {top:+.5f} ± {error:.5f} nats per step: {scale}."]
+    lost = int((e.exponents == -np.inf).sum())
+    if lost:
+        said.append(f"{lost} of the {len(e.exponents)} leading directions died or drowned in rounding (exponent −inf).")
+    return said
+
+
+def _memory(e: Evidence) -> list[str]:
+    low, mid, high = e.horizon
+    if np.isnan(mid):
+        return []
+    until = "beyond the end of the sequences" if math.isinf(mid) else f"{mid:.0f} steps"
+    spread = f"10–90 % {_lag(low)} to {_lag(high)}; " if not math.isinf(low) else ""
+    return [
+        f"Memory horizon of a typical perturbation (transport below 1/e for good): median {until}, {spread}"
+        f"{e.censored:.0%} of the starting times last to the end ({_of(e.plan.transport_sequences, e.given)})."
+    ]
+
+
+def _criterion(verdict: str, e: Evidence) -> list[str]:
+    """The criterion of the textbook, and whether it is right here."""
+    middle = float(np.median(e.log_radius))
+    if np.isnan(middle):
+        return []
+    total = middle * float(e.lengths.mean())
+    says = "vanishing" if total < -TOLERANCE else "exploding" if total > TOLERANCE else "stable"
+    text = (
+        f"Eigenvalue criterion: the largest |eigenvalue| of J_t is below 1 at {(e.log_radius < 0).mean():.0%} of {len(e.log_radius)} sampled steps "
+        f"(median log {middle:+.4f}), which would mean {says}."
+    )
+    actual = "exploding" if verdict == "chaotic" else verdict
+    if actual == "undecided":
+        return [text]
+    if says == actual:
+        return [text + " It agrees with the verdict here."]
+    return [
+        f"{text} It disagrees with the verdict, {verdict}: "
+        "a product of Jacobians is governed by its singular values, not by the eigenvalues of the factors."
+    ]
+
+
+def _transient(verdict: str, e: Evidence) -> list[str]:
+    peak = np.where(np.isnan(e.transport_by_lag[1]), -np.inf, e.transport_by_lag[1])
+    if verdict in ("chaotic", "exploding") or not np.max(peak) > 1:
+        return []
+    lag = int(np.argmax(peak))
+    with np.errstate(invalid="ignore"):
+        nonnormal = np.median(e.log_sigma - e.log_radius) > 0.01
+    why = (
+        "the Jacobians are not normal, which eigenvalues do not show"
+        if nonnormal
+        else "the Jacobians differ from one part of the sequence to another"
+    )
+    return [f"Transient growth: before it decays, a perturbation typically grows by a factor of {_factor(peak[lag])} (at lag {lag}); {why}."]
+
+
+def _split(e: Evidence) -> list[str]:
+    if e.split is None or not np.isfinite(e.split).all():
+        return []
+    weights, activation = e.split
+    share = f": {activation / (weights + activation):.0%} of the decay is the activation's" if weights < -1e-9 > activation else ""
+    share = ": all of the decay is the activation's" if weights >= -1e-9 and weights + activation < -1e-9 else share
+    return [
+        f"Along a typical perturbation the affine part (weights, state carried over) contributes {weights:+.4f} "
+        f"and the slopes of activations and gates {activation:+.4f} nats per step{share}."
+    ]
+
+
+def _gradient(e: Evidence) -> list[str]:
+    g, mean = e.gradient, float(e.lengths.mean())
+    if g is None:
+        return []
+    if not np.isfinite(g.lag_share).all() or g.lag_share[0] == 0:
+        return ["The terms of the gradient through the state are all zero or not finite: no share by lag can be given."]
+    apart = e.plan.max_lag if e.plan.max_lag < e.plan.steps - 1 else None  # beyond it lags are summed, not told apart
+    shares = []
+    for part in (0.01, 0.1, 0.5):
+        lag = math.floor(part * mean) + 1
+        if apart is not None and lag > apart + 1:
+            shares.append(f"unknown beyond {part:.0%} of the length (lags above {apart} were not told apart)")
+            continue
+        share, error = (g.lag_share[lag], g.lag_share_errors[lag]) if lag < len(g.lag_share) else (0.0, 0.0)
+        shares.append(f"{share:.3g}{'' if math.isinf(error) else f' ± {error:.1g}'} by lags of {lag} or more (beyond {part:.0%} of the length)")
+    where = f"{_of(e.plan.gradient_sequences, e.given)}, losses of {len(g.times)} of {e.plan.steps} steps"
+    said = [f"Of the gradient of the loss (sum of the norms of its terms; {where}) the share carried is " + ", ".join(shares) + "."]
+    if g.truncation_lags.size:
+        lag = int(np.median(g.truncation_lags))
+        beyond = g.lag_share[lag + 1] if lag + 1 < len(g.lag_share) else 0.0
+        text = f"Truncated at lag {lag} the gradient still has cosine 0.99 with the full one; {beyond:.2g} of the terms' norm lies beyond."
+        said.append(
+            text
+            if apart is None or lag <= apart
+            else f"Truncated at lag {apart}, the longest told apart, the gradient has a cosine below 0.99 with the full one."
+        )
+    return said
+
+
+def _of(count: int, given: int) -> str:
+    return f"{count} sequences" if count == given else f"{count} of {given} sequences"
+
+
+def _lag(value: float) -> str:
+    return "beyond the end" if math.isinf(value) else f"{value:.0f}"
+
+
+def _factor(log: float) -> str:
+    """e^log for people, also where it overflows."""
+    return f"{math.exp(log):.3g}" if abs(log) < 600 else f"10^{log / math.log(10):.0f}"
