@@ -205,7 +205,7 @@ def _gradient(e: Evidence) -> list[str]:
 
 
 def _of(count: int, given: int) -> str:
-    return f"{count} sequences" if count == given else f"{count} of {given} sequences"
+    return f"{count} of {given} sequences" if count < given else f"{count} sequence{'s' * (count > 1)}"
 
 
 def _lag(value: float) -> str:
