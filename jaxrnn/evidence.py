@@ -141,10 +141,10 @@ def gather(
     if not chosen.size:
         return _nothing(todo, common)
     lengths, overflown = lengths[chosen], bool((first_bad[chosen] > 0).any())
-    xs, targets = (_held(tree, chosen, lengths) for tree in (xs, targets))
+    xs, targets = (_held(tree, chosen, lengths, todo.steps) for tree in (xs, targets))
     declared = structure(step)
-    if (lengths < lengths.max()).any():
-        xs = (xs, jnp.asarray(np.arange(lengths.max()) < lengths[:, None]))
+    if (lengths < todo.steps).any():
+        xs = (xs, jnp.asarray(np.arange(todo.steps) < lengths[:, None]))
         step, loss, declared = _measure.Masked(step), None if loss is None else _measure.MaskedLoss(loss), None
     gradient = None
     model: tuple = (step, params, state, xs)
@@ -161,9 +161,9 @@ def gather(
     return Evidence(plan=todo, gradient=gradient, **common, **found)
 
 
-def _held(tree: PyTree, chosen: np.ndarray, lengths: np.ndarray) -> PyTree:
-    """The chosen sequences up to the longest, each held at its last valid entry beyond its end, which is not read."""
-    t = np.minimum(np.arange(lengths.max()), lengths[:, None] - 1)
+def _held(tree: PyTree, chosen: np.ndarray, lengths: np.ndarray, steps: int) -> PyTree:
+    """The chosen sequences over the given number of steps, each held at its last valid entry beyond its end, which is not read."""
+    t = np.minimum(np.arange(steps), lengths[:, None] - 1)
     return jax.tree.map(lambda leaf: jnp.asarray(leaf)[chosen[:, None], t], tree)
 
 
@@ -242,7 +242,8 @@ def _transport(model: tuple, lengths: np.ndarray, todo: Plan, progress: Progress
 def _mean_while_lasting(values: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """Mean over sequences of (B, T + 1, ...) at the times that each reaches; beyond its end a masked step stands still."""
     there = (np.arange(values.shape[1]) <= ends[:, None]).reshape(*values.shape[:2], *(1,) * (values.ndim - 2))
-    return np.where(there, values, 0).sum(0) / there.sum(0)
+    with np.errstate(invalid="ignore"):
+        return np.where(there, values, 0).sum(0) / there.sum(0)  # NaN where none lasts so long
 
 
 def _gradient(model: tuple, targets: PyTree, loss: Loss, lengths: np.ndarray, todo: Plan) -> Gradient:

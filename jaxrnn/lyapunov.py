@@ -52,7 +52,7 @@ def spectrum(
         step, params, state, xs, length: as in ``unroll.states``.
         k: how many exponents, in [1, n]; all n by default.
         warmup: first steps that run state and frame and are not counted, in [0, T − 1].
-        frame: (n, k) with orthonormal columns to start from, such as the ``frame`` of an earlier result; by default
+        frame: (n, k) with orthonormal columns (not checked) to start from, such as the ``frame`` of an earlier result; by default
             random from a fixed key (a coordinate frame can hide living directions).
         qr_every: steps between orthonormalisations. More than 1 is exact only while the pushed frame stays
             well-conditioned: its condition number grows by e^(λ_1 − λ_k) a step.

@@ -356,3 +356,12 @@ def test_a_plan_never_exceeds_what_there_is(sizes):
     assert todo.check_steps <= T
     assert todo.max_lag < T
     assert todo.exponents <= n
+
+
+def test_sequences_that_are_too_many_are_thinned_and_said_so(monkeypatch):
+    monkeypatch.setattr(evidence, "plan", lambda *sizes, plan=evidence.plan: plan(*sizes)._replace(sequences=2, transport_sequences=2))
+    found = diagnosis.diagnose(scaled, (), jnp.ones(1), jnp.full((3, 30, 1), 0.5), lengths=[20, 10, 30])
+    assert found.verdict == "vanishing"
+    assert found.evidence.chosen.tolist() == [0, 1]
+    assert any("2 of 3 sequences" in reason for reason in found.reasons)
+    assert np.isnan(found.evidence.transport[21:]).all()

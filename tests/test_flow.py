@@ -223,3 +223,23 @@ def test_the_slope_of_the_gradient_of_a_last_loss_is_the_largest_exponent():
     rate = lyapunov.spectrum(cell.step, params, jnp.zeros(64), xs, k=1).exponents[0]
     # ‖… Jᵀ u‖ and ‖J … v‖ of the same product are each σ₁ times the share of a vector along one direction: O(log n / T).
     assert abs((logs[0] - logs[-1]) / length - rate) < 2 * np.log(64) / length
+
+
+@pytest.mark.parametrize("cell", [cells.vanilla(2, 4), cells.vanilla(2, 4, "relu"), cells.gru(2, 4), cells.lstm(2, 4)])
+def test_weights_and_activations_share_the_growth_of_a_perturbation_exactly(cell):
+    params = random_params(cell)
+    state, xs = cell.init_state(params), noise(3, (30, 2))
+    split = flow.growth_split(cell.step, params, state, xs)
+    rate = lyapunov.spectrum(cell.step, params, state, xs, k=1).exponents[0]
+    assert abs(split.weights + split.activation - rate) < 1e-12
+
+
+def test_the_weights_alone_grow_a_linear_cell():
+    cell = cells.vanilla(2, 4, "identity")
+    params = random_params(cell)
+    assert flow.growth_split(cell.step, params, jnp.ones(4), noise(3, (30, 2))).activation == 0
+
+
+def test_an_opaque_step_has_no_split():
+    with pytest.raises(TypeError, match="declares no affine-then-pointwise structure"):
+        flow.growth_split(lambda p, h, x: h, (), jnp.ones(2), jnp.ones((3, 1)))
