@@ -12,7 +12,7 @@ import pytest
 
 from jaxrnn import cells
 
-STEPS = 5
+STEPS = 6  # 21 terms (t, k)
 N_IN = 2
 N_HIDDEN = 4
 
