@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jax import Array
 
 from jaxrnn import bptt, flow, lyapunov
 from jaxrnn._border import compiled
-from jaxrnn._frames import joint_log_norm, log_norm
+from jaxrnn._frames import joint_log_norm, log_norm, rescale
 from jaxrnn._tree import layout
 from jaxrnn.flow import Loss
 from jaxrnn.linearize import Step, dense
@@ -89,26 +89,62 @@ def growth(step, params, state, xs, *, length, count, k, batch):
     return _each(one, xs, count, batch)
 
 
-@compiled("step", "length", "count", "batch")
-def gains(step, params, state, xs, *, length, count, batch):
-    """The log gain log σ₁(∂h_T/∂h_0), and by how much a perturbation of the size of the states grows along that direction, each (B,).
+class Gains(NamedTuple):
+    """What the products from the start of each sequence do."""
 
-    For a linear map the two are equal; where the dynamics folds, two states cannot part further than the states reach.
+    log_gain: Array  # (B,) log σ₁(∂h_T/∂h_0)
+    log_separation: Array  # (B,) the same for a perturbation of the size of the states, along the direction of largest gain
+    log_sigma: Array  # (B, L, k) log σ_i(∂h_t/∂h_0) at the given t; NaN where drowned in rounding, −inf where the product is zero
+    shares: Array  # (B, 2, n) squared entries of the right and left singular vector of σ₁: where it is read, where it is found
+
+
+@compiled("step", "lags", "count", "k", "batch")
+def gains(step, params, state, xs, *, lags, count, k, batch):
+    """``Gains`` over ``lags``, ascending, the last one T.
+
+    For a linear map gain and separation are equal; where the dynamics folds, two states cannot part further than the states reach.
     """
-    lay = layout(state)
+    lay, length = layout(state), lags[-1]
 
     def one(x):
-        product, log = flow.end_product(step, params, state, x, length=length)
-        _, sigma, right = jnp.linalg.svd(product)
-        gain = log + jnp.where(log == -jnp.inf, 0, jnp.log(jnp.where(sigma[0] == 0, 1, sigma[0])))
+        products, logs = _products(step, params, lay, state, x, lags)
+        left, sigma, right = jnp.linalg.svd(products[-1])
+        before = [jnp.linalg.svd(products[:-1], compute_uv=False)] if len(lags) > 1 else []
+        sigmas = jnp.concatenate([*before, sigma[None]])[:, :k]
+        drowned = sigmas <= lay.size * lay.eps * sigmas[:, :1]
+        log_sigma = jnp.where(drowned, jnp.nan, jnp.log(jnp.where(drowned, 1, sigmas)) + jnp.where(logs == -jnp.inf, 0, logs)[:, None])
+        log_sigma = jnp.where((logs == -jnp.inf)[:, None], -jnp.inf, log_sigma)
         run = lambda start: jax.vmap(lay.ravel)(states(step, params, start, x, length=length))
         here = run(state)
         size = jnp.exp(log_norm(here, (0, 1))) / jnp.sqrt(float(length)).astype(lay.dtype)
         size = jnp.where((size > 0) & (size < jnp.inf), size, 1)
         there = run(lay.unravel(lay.ravel(state) + size * right[0]))
-        return gain, log_norm((there[-1] - here[-1]) / size, (0,))
+        gain = jnp.where(jnp.isnan(sigma[0]), jnp.nan, log_sigma[-1, 0])
+        return Gains(gain, log_norm((there[-1] - here[-1]) / size, (0,)), log_sigma, jnp.stack([right[0], left[:, 0]]) ** 2)
 
     return _each(one, xs, count, batch)
+
+
+def _products(step, params, lay, state, x, lags):
+    """∂h_t/∂h_0 at every t in ``lags`` as matrices of Frobenius norm 1 (L, n, n), and the logs of their norms (L,)."""
+    wanted = jnp.asarray(lags)
+
+    def body(carry, tx):
+        h, unit, log, kept, logs = carry
+        t, x = tx
+        jacobian, h = dense(step, params, lay, h, x)
+        unit, grown = rescale(jacobian @ unit, (0, 1))
+        log = log + grown
+        at = jnp.searchsorted(wanted, t)
+        hit = wanted[at] == t
+        kept = kept.at[at].set(jnp.where(hit, unit, kept[at]))
+        return (h, unit, log, kept, logs.at[at].set(jnp.where(hit, log, logs[at]))), None
+
+    n = lay.size
+    root = jnp.sqrt(float(n)).astype(lay.dtype)
+    start = (state, jnp.eye(n, dtype=lay.dtype) / root, jnp.log(root), jnp.zeros((len(lags), n, n), lay.dtype), jnp.zeros(len(lags), lay.dtype))
+    (_, _, _, kept, logs), _ = jax.lax.scan(body, start, (jnp.arange(1, lags[-1] + 1), x), length=lags[-1])
+    return kept, logs
 
 
 @compiled("step", "length", "count", "batch")
@@ -121,6 +157,12 @@ def splits(step, params, state, xs, *, length, count, batch):
 def transports(step, params, state, xs, *, length, count, stride):
     """``flow.log_transport`` of the first sequences (B, T + 1, K)."""
     return _each(lambda x: flow.log_transport(step, params, state, x, length=length, stride=stride), xs, count)
+
+
+@compiled("step", "length", "count", "stride")
+def transport_blocks(step, params, state, xs, *, length, count, stride):
+    """``flow.log_transport_blocks`` of the first sequences, each (B, T + 1, K)."""
+    return _each(lambda x: flow.log_transport_blocks(step, params, state, x, length=length, stride=stride), xs, count)
 
 
 @compiled("step", "length", "count")
@@ -174,3 +216,36 @@ def gradient_parts(step, params, state, xs, targets, *, loss, times, max_lag, co
         return profile, by_lag, parts.lag_share, parts.cosine
 
     return _each(one, (xs, targets), count)
+
+
+@compiled("step", "loss", "count")
+def last_loss_profile(step, params, state, xs, targets, last, *, loss, count):
+    """log‖∂L_s/∂h_{s−lag}‖ for lag = 0..T and s = ``last`` (B,), the step whose loss alone is followed back; NaN beyond s.
+
+    The cotangent is pulled back one step at a time and rescaled, so that it cannot underflow.
+    """
+    lay = layout(state)
+
+    def one(row):
+        x, y, s = row
+        after = states(step, params, state, x)
+        length = len(jax.tree.leaves(after)[0])
+        at = lambda tree: jax.tree.map(lambda leaf: leaf[s - 1], tree)
+        v = jax.grad(lambda v: loss(params, lay.unravel(v), at(x), at(y)))(lay.ravel(at(after)))
+
+        def body(carry, thx):
+            v, log = carry
+            t, h, x = thx  # from h_{t−1}
+            pulled = jax.vjp(lambda u: lay.ravel(step(params, lay.unravel(u), x)), lay.ravel(h))[1](v)[0]
+            unit, grown = rescale(pulled, (0,))
+            v, log = jnp.where(t <= s, unit, v), jnp.where(t <= s, log + grown, log)
+            return (v, log), log
+
+        unit, log = rescale(v, (0,))
+        steps = (jnp.arange(1, length + 1, dtype=s.dtype), preceding(state, after), x)
+        logs = jax.lax.scan(body, (unit, log), steps, reverse=True)[1]  # at t − 1: log‖∂L_s/∂h_{t−1}‖
+        logs = jnp.append(logs, log)[:: -1]  # at lag T − t
+        logs = jnp.roll(logs, s - length)
+        return jnp.where(jnp.arange(length + 1, dtype=s.dtype) <= s, logs, jnp.nan)
+
+    return _each(one, (xs, targets, last), count)

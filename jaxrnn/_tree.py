@@ -66,6 +66,14 @@ class Layout(NamedTuple):
             parts += [flat.real, flat.imag] if _is_complex(flat.dtype) else [flat]
         return jnp.concatenate([p.astype(self.dtype) for p in parts])
 
+    def coordinate_names(self) -> tuple[str, ...]:
+        """A name for each of the n real coordinates: leaf and place, and for complex leaves ``re`` or ``im``."""
+        names: list[str] = []
+        for leaf, shape, dtype in zip(self.names, self.shapes, self.dtypes, strict=True):
+            units = [f"{leaf}[{', '.join(map(str, at))}]" if at else leaf for at in np.ndindex(shape)]
+            names += [f"{part} {unit}" for part in ("re", "im") for unit in units] if _is_complex(dtype) else units
+        return tuple(names)
+
 
 def layout(tree: PyTree, what: str = "state") -> Layout:
     """The layout of a pytree of floating or complex leaves; other leaves are refused by their path."""

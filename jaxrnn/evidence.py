@@ -22,6 +22,8 @@ Progress = Callable[[str, int, int], None]
 
 _RATE = 4e9  # flops a second of small float64 products on two cores; the estimate is good to a factor of about three
 _BUDGET = 2e10  # flops for one kind of analysis, about five seconds
+_SIGMAS = 16  # leading singular values kept of each product
+_LEAVES = 8  # the transport is told apart by blocks up to this many leaves
 _MEMORY = 1e9  # bytes for the arrays of one analysis
 
 
@@ -47,6 +49,7 @@ class Gradient(NamedTuple):
     """The gradient of a loss over times and lags."""
 
     log_states: np.ndarray  # (T + 1,) mean over sequences of log‖∂L/∂h_t‖, nats
+    log_last: np.ndarray  # (3, T + 1) 10, 50 and 90 % quantiles over sequences of log‖∂L_s/∂h_{s−lag}‖ by lag, s the last step with a loss; nats
     log_by_lag: np.ndarray  # (lags,) mean over sequences of log Σ_t ‖term(t, t − lag)‖
     lag_share: np.ndarray  # (lags,) mean over sequences of the share carried by lags ≥ lag
     lag_share_errors: np.ndarray  # (lags,) standard error between sequences; inf for one
@@ -71,10 +74,17 @@ class Evidence(NamedTuple):
     rate: float  # Σ log_gain / Σ lengths
     rate_error: float  # its standard error, as above
     freedom: int  # degrees of freedom of the errors: B − 1, or blocks of time − 1
-    log_radius: np.ndarray  # (P,) log ρ(J_t) of the sampled Jacobians
-    log_sigma: np.ndarray  # (P,) log σ₁(J_t) of the same
+    jacobian_steps: np.ndarray  # (P,) the steps t of the sampled Jacobians
+    eigenvalues: np.ndarray  # (P, n) of these, complex
+    log_radius: np.ndarray  # (P,) log ρ(J_t)
+    log_sigma: np.ndarray  # (P,) log σ₁(J_t)
+    product_lags: np.ndarray  # (L,) steps from the start of a sequence
+    product_log_sigma: np.ndarray  # (B, L, k) log σ_i(∂h_lag/∂h_0); NaN where drowned in rounding or past the end, −inf where zero
+    unit_names: tuple[str, ...]  # one for each of the n real coordinates of the state
+    unit_shares: np.ndarray  # (2, n) mean over sequences of the squared entries of the singular vectors of σ₁(∂h_T/∂h_0): at the start, at the end
     transport: np.ndarray  # (T + 1, K) mean over sequences that last so long of log(‖∂h_t/∂h_k‖_F / √n), NaN beyond
     transport_by_lag: np.ndarray  # (3, T + 1) its 10, 50 and 90 % quantiles over starting times and sequences
+    blocks: dict[tuple[str, str], np.ndarray]  # {(from, to): (T + 1,)} median by lag of each block's transport; empty for one or many leaves
     horizon: np.ndarray  # (3,) lags after which 10, 50 and 90 % of the starting times have fallen below 1/e
     censored: float  # share of starting times above 1/e to the end
     state_rate: np.ndarray  # (B,) growth of log‖h_t‖ per step over the second half
@@ -178,18 +188,23 @@ def _rates(model: tuple, lengths: np.ndarray, todo: Plan, progress: Progress) ->
     order = np.argsort(-exponents)
     exponents, errors = exponents[order], over_time[0] if count == 1 else errors[order]
     progress("gain over the whole length", 2, 6)
-    gain, separation = (np.asarray(v, np.float64) for v in _measure.gains(step, params, state, xs, length=T, count=count, batch=batch))
+    lags = tuple(int(lag) for lag in np.unique(np.geomspace(1, T, 12).round()))
+    at_most = min(todo.dimension, _SIGMAS)
+    parts = _measure.gains(step, params, state, xs, lags=lags, count=count, k=at_most, batch=batch)
+    gain, separation, log_sigma_products, shares = (np.asarray(v, np.float64) for v in parts)
     rate, rate_error = _pooled(gain[:, None], lengths)
     bad = np.zeros(count, int)
     for b in np.flatnonzero(np.isnan(gain)):
         flags = np.asarray(_measure.bad_jacobians(step, params, state, jax.tree.map(lambda leaf, b=b: leaf[b], xs), length=T))
         bad[b] = int(np.argmax(flags)) + 1 if flags.any() else 0
     progress("eigenvalues of the Jacobians", 3, 6)
-    log_radius, log_sigma = _sampled(model, lengths, todo)
-    return {
+    there = np.asarray(lags)[None, :, None] <= lengths[:, None, None]
+    return _sampled(model, lengths, todo) | {
         "first_nonfinite_jacobian": bad, "log_gain": gain, "log_separation": separation, "exponents": exponents, "standard_errors": errors,
         "rate": float(rate[0]), "rate_error": float(over_time[0, 0] if count == 1 else rate_error[0]),
-        "freedom": (count if count > 1 else min(8, T)) - 1, "log_radius": log_radius, "log_sigma": log_sigma,
+        "freedom": (count if count > 1 else min(8, T)) - 1,
+        "product_lags": np.asarray(lags), "product_log_sigma": np.where(there, log_sigma_products, np.nan),
+        "unit_names": layout(state).coordinate_names(), "unit_shares": shares.mean(0),
     }  # fmt: skip
 
 
@@ -203,17 +218,23 @@ def _pooled(growth: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.nda
     return rates, np.where(np.isfinite(rates) & (count > 1), errors, np.inf)
 
 
-def _sampled(model: tuple, lengths: np.ndarray, todo: Plan) -> tuple[np.ndarray, np.ndarray]:
-    """Log ρ(J_t) and log σ₁(J_t) of random steps: a stride could fall into step with a periodic input."""
+def _sampled(model: tuple, lengths: np.ndarray, todo: Plan) -> dict[str, np.ndarray]:
+    """Eigenvalues, log ρ(J_t) and log σ₁(J_t) of random steps: a stride could fall into step with a periodic input."""
     step, params, state, xs = model
     b, t = np.nonzero(np.arange(todo.steps)[None] < lengths[:, None])
     at = np.sort(np.random.default_rng(0).permutation(len(b))[: todo.jacobians])
     jacobians = np.asarray(_measure.jacobians_at(step, params, state, xs, b[at], t[at], length=todo.steps, count=len(lengths)))
     scale = np.abs(jacobians).max((-2, -1), keepdims=True)
     scale = np.where((scale > 0) & (scale < np.inf), scale, 1)
-    with np.errstate(divide="ignore"):
+    eigenvalues, sigma = np.asarray(spectra.eigenvalues(jacobians / scale)), np.asarray(spectra.singular_values(jacobians / scale))
+    with np.errstate(divide="ignore", over="ignore"):
         log = lambda values: np.log(np.asarray(values, np.float64)) + np.log(scale[:, 0, 0].astype(np.float64))
-        return log(spectra.spectral_radius(jacobians / scale)), log(spectra.singular_values(jacobians / scale)[:, 0])
+        return {
+            "jacobian_steps": t[at] + 1,
+            "eigenvalues": eigenvalues * scale[:, 0],
+            "log_radius": log(np.abs(eigenvalues).max(-1)),
+            "log_sigma": log(sigma[:, 0]),
+        }
 
 
 def _transport(model: tuple, lengths: np.ndarray, todo: Plan, progress: Progress) -> dict[str, Any]:
@@ -221,22 +242,34 @@ def _transport(model: tuple, lengths: np.ndarray, todo: Plan, progress: Progress
     step, params, state, xs = model
     progress("transport between all pairs of times", 4, 6)
     T, stride, count = todo.steps, todo.transport_stride, min(todo.transport_sequences, len(lengths))
-    values = np.asarray(_measure.transports(step, params, state, xs, length=T, count=count, stride=stride), np.float64)
-    ends = lengths[:count]
+    ends, common = lengths[:count], {"length": T, "count": count, "stride": stride}
+    parts: dict = {}
+    if 1 < len(jax.tree.leaves(state)) <= _LEAVES:
+        found = _measure.transport_blocks(step, params, state, xs, **common)
+        parts = {pair: np.asarray(values, np.float64) for pair, values in found.items()}
+        values = 0.5 * np.logaddexp.reduce([2 * part for part in parts.values()])
+    else:
+        values = np.asarray(_measure.transports(step, params, state, xs, **common), np.float64)
     seen = flow.horizon(jnp.asarray(values), stride=stride, lengths=jnp.asarray(ends))
-    k = stride * np.arange(values.shape[2])
-    by_lag = np.full((3, T + 1), np.nan)
+    return {
+        "transport": _mean_while_lasting(values, ends),
+        "transport_by_lag": _quantiles_by_lag(values, ends, stride, (0.1, 0.5, 0.9)),
+        "blocks": {pair: _quantiles_by_lag(part, ends, stride, (0.5,))[0] for pair, part in parts.items()},
+        "horizon": np.asarray(seen.lags),
+        "censored": float(seen.censored),
+    }
+
+
+def _quantiles_by_lag(values: np.ndarray, ends: np.ndarray, stride: int, quantiles: tuple[float, ...]) -> np.ndarray:
+    """Quantiles by lag (Q, T + 1) over starting times and sequences of (B, T + 1, K); NaN where no pair has that lag."""
+    T, k = values.shape[1] - 1, stride * np.arange(values.shape[2])
+    by_lag = np.full((len(quantiles), T + 1), np.nan)
     for lag in range(T + 1):
         columns = np.flatnonzero(k + lag <= T)
         here = values[:, k[columns] + lag, columns][k[columns] + lag <= ends[:, None]]
         if here.size:
-            by_lag[:, lag] = np.quantile(here, (0.1, 0.5, 0.9), method="inverted_cdf")
-    return {
-        "transport": _mean_while_lasting(values, ends),
-        "transport_by_lag": by_lag,
-        "horizon": np.asarray(seen.lags),
-        "censored": float(seen.censored),
-    }
+            by_lag[:, lag] = np.quantile(here, quantiles, method="inverted_cdf")
+    return by_lag
 
 
 def _mean_while_lasting(values: np.ndarray, ends: np.ndarray) -> np.ndarray:
@@ -250,7 +283,10 @@ def _gradient(model: tuple, targets: PyTree, loss: Loss, lengths: np.ndarray, to
     """The terms of the gradient in the first sequences, at the times at which the loss depends on the state."""
     step, params, state, xs = model
     count = min(todo.gradient_sequences, len(jax.tree.leaves(targets)[0]))
-    active = np.flatnonzero(np.asarray(_measure.loss_reaches_state(step, params, state, xs, targets, loss=loss, count=count)).any(0)) + 1
+    reached = np.asarray(_measure.loss_reaches_state(step, params, state, xs, targets, loss=loss, count=count))
+    last = np.where(reached.any(1), todo.steps - np.argmax(reached[:, ::-1], 1), lengths[:count]).astype(np.int32)
+    tail = np.asarray(_measure.last_loss_profile(step, params, state, xs, targets, last, loss=loss, count=count), np.float64)
+    active = np.flatnonzero(reached.any(0)) + 1
     if len(active) > todo.gradient_times:
         active = np.sort(np.random.default_rng(0).permutation(active)[: todo.gradient_times])
     times = tuple(int(t) for t in active) or (todo.steps,)
@@ -259,16 +295,29 @@ def _gradient(model: tuple, targets: PyTree, loss: Loss, lengths: np.ndarray, to
     lags = [bptt.truncation_lag(bptt.Decomposition(*(None,) * 4, c, None)) for c in cosine if np.isfinite(c).all()]  # type: ignore[arg-type]
     spread = share.std(0, ddof=1) / math.sqrt(count) if count > 1 else np.full(share.shape[1], np.inf)
     with np.errstate(invalid="ignore"):
-        return Gradient(_mean_while_lasting(profile, lengths[:count]), by_lag.mean(0), share.mean(0), spread, cosine.mean(0), np.asarray(lags), times)
+        profile = _mean_while_lasting(profile, lengths[:count])
+        return Gradient(profile, _quantiles(tail), by_lag.mean(0), share.mean(0), spread, cosine.mean(0), np.asarray(lags), times)
+
+
+def _quantiles(values: np.ndarray) -> np.ndarray:
+    """10, 50 and 90 % quantiles over axis 0 (3, ...) of what is not NaN; NaN where nothing is."""
+    out = np.full((3, *values.shape[1:]), np.nan)
+    for at in np.ndindex(values.shape[1:]):
+        here = values[(slice(None), *at)]
+        if not np.isnan(here).all():
+            out[(slice(None), *at)] = np.quantile(here[~np.isnan(here)], (0.1, 0.5, 0.9), method="inverted_cdf")
+    return out
 
 
 def _nothing(todo: Plan, common: dict[str, Any]) -> Evidence:
     """NaN throughout: no sequence has a finite state."""
     unknown = lambda *shape: np.full(shape, np.nan)
+    n = todo.dimension
     columns = -(-(todo.steps + 1) // todo.transport_stride)
     return Evidence(
         plan=todo, **common, first_nonfinite_jacobian=np.zeros(0, int), log_gain=unknown(0), log_separation=unknown(0),
         exponents=unknown(todo.exponents), standard_errors=unknown(todo.exponents), rate=math.nan, rate_error=math.nan, freedom=0,
-        log_radius=unknown(1), log_sigma=unknown(1), transport=unknown(todo.steps + 1, columns), transport_by_lag=unknown(3, todo.steps + 1),
+        log_radius=unknown(1), log_sigma=unknown(1), jacobian_steps=np.ones(1, int), eigenvalues=unknown(1, n) + 0j,
+        product_lags=np.ones(1, int), product_log_sigma=unknown(0, 1, 1), unit_names=("",) * n, unit_shares=unknown(2, n), blocks={}, transport=unknown(todo.steps + 1, columns), transport_by_lag=unknown(3, todo.steps + 1),
         horizon=unknown(3), censored=math.nan, split=None, slope_bound=None, gradient=None,
     )  # fmt: skip
