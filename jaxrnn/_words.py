@@ -1,6 +1,8 @@
-"""What the evidence says, in sentences with numbers, and what to try."""
+"""What the evidence says, in sentences with numbers."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -28,38 +30,26 @@ def reasons(verdict: str, e: Evidence) -> tuple[str, ...]:
     return tuple(said + _gradient(e))
 
 
-def remedies(verdict: str, e: Evidence) -> tuple[str, ...]:
-    """What to try, with why, from what was measured; it is not tried here."""
-    clip = "clipping the gradient's norm: it keeps training finite, it does not bring long lags back"
-    if verdict == "vanishing":
-        return tuple(_against_decay(e))
-    if verdict == "undecided":
-        if not e.chosen.size or e.first_nonfinite_jacobian.any():
-            return ("look at the step named above: until its state and Jacobian are finite, nothing can be said",)
-        if (e.log_gain == -np.inf).any():
-            return ("look at the sequences whose product is zero (.evidence.log_gain): dead units, or inputs that reset the state",)
-        return ("more or longer sequences: the standard error falls with their square root",)
-    if verdict == "exploding":
-        bound = ", or an orthogonal initialisation: largest singular value 1 bounds every step by the activation's slope"
-        return ("a smaller recurrent gain" + (bound if e.slope_bound is not None else ""), clip)
-    if verdict == "chaotic":
-        return ("a smaller recurrent gain or stronger input: both lower the leading exponent", clip)
-    return ()
-
-
-def _against_decay(e: Evidence) -> list[str]:
-    gates = "a larger bias of the forget (LSTM) or update (GRU) gate, about the logarithm of the longest lag: a gate held there keeps σ(bias) a step"
-    orthogonal = "an orthogonal or identity recurrent initialisation: it takes the weights' part out of the decay"
-    gated = "a gated cell with a positive forget bias: it starts with a memory that decays at about ln σ(bias) a step"
-    if e.split is None:
-        return [gates + " (if the cell has gates)", orthogonal, gated + " (if it has none)"]
-    if e.slope_bound is None:
-        return [gates]
-    weights, activation = e.split
-    if activation == -np.inf:
-        return ["smaller biases or inputs, or an activation that cannot die: the slopes are exactly zero", gated]
-    slopes = "smaller inputs or weights (less saturation), or an activation of slope 1: the slopes cause most of the decay here"
-    return [slopes] * (activation < weights) + [orthogonal] * (weights < -1e-3) + [gated]
+def compared(labels: tuple[str, str], verdicts: tuple[str, str], changes: Sequence[Any], facts: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """What differs between two diagnoses, in sentences."""
+    one, two = labels
+    same = verdicts[0] == verdicts[1]
+    said = [f"The verdict stays: {verdicts[0]}." if same else f"The verdict changes: {one} {verdicts[0]}, {two} {verdicts[1]}."]
+    for c in changes:
+        if math.isnan(c.a) or math.isnan(c.b):
+            continue
+        errors = [f" ± {e:.2g}" if math.isfinite(e) else "" for e in (c.a_error, c.b_error)]
+        how = {True: "a clear difference", False: "no clear difference", None: "no error known"}[c.clear]
+        text = f"{c.name[0].upper()}{c.name[1:]}: {one} {c.a:.4g}{errors[0]}, {two} {c.b:.4g}{errors[1]} {c.unit}"
+        said.append(f"{text} ({how}).")
+    lengths = [float(np.mean(f["lengths"])) if f["lengths"] else math.nan for f in facts]
+    if lengths[0] != lengths[1]:
+        said.append(f"The sequences differ in length ({lengths[0]:.4g} and {lengths[1]:.4g} steps): compare rates per step, not gains over a sequence.")
+    for label, f in zip(labels, facts, strict=True):
+        failed = [check["name"] for check in f.get("checks", ()) if not check["passed"]]
+        if failed:
+            said.append(f"Self-checks failed {label}: {', '.join(failed)}; do not trust its numbers.")
+    return tuple(said)
 
 
 def _broken(e: Evidence) -> list[str]:

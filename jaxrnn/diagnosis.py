@@ -10,11 +10,12 @@ import numpy as np
 from jaxrnn import checks
 from jaxrnn._border import admit, sequence_length
 from jaxrnn._tree import layout, named_leaves
-from jaxrnn._words import TOLERANCE, interval, reasons, remedies
+from jaxrnn._words import TOLERANCE, compared, interval, reasons
 from jaxrnn.checks import Check
 from jaxrnn.evidence import Evidence, Progress, gather
 from jaxrnn.flow import Loss, require_loss
 from jaxrnn.linearize import Step
+from jaxrnn.remedies import Advice, ranked
 from jaxrnn.unroll import states
 
 PyTree = Any
@@ -25,7 +26,7 @@ class Diagnosis(NamedTuple):
 
     verdict: str  # "vanishing", "exploding", "chaotic", "stable" or "undecided"
     reasons: tuple[str, ...]  # sentences with numbers, the most telling first
-    remedies: tuple[str, ...]  # what to try, with why
+    remedies: tuple[Advice, ...]  # what to try, the most promising first, with reason, price and source; not tried here
     checks: tuple[Check, ...]  # the self-checks on this very model
     evidence: Evidence  # every number behind it
 
@@ -33,10 +34,12 @@ class Diagnosis(NamedTuple):
         """The diagnosis as plain numbers, strings and lists for JSON; inf, −inf and NaN become strings."""
         e = self.evidence
         gradient = None if e.gradient is None else {**e.gradient._asdict(), "times": list(e.gradient.times)}
+        with np.errstate(invalid="ignore"):  # the mean of two −inf
+            middle = np.median(e.product_log_sigma, axis=0) if len(e.chosen) else np.zeros((0, 0))
         facts = {
             "verdict": self.verdict,
             "reasons": list(self.reasons),
-            "remedies": list(self.remedies),
+            "remedies": [{"name": a.name, "reason": a.reason, **a.remedy._asdict()} for a in self.remedies],
             "checks": [c._asdict() for c in self.checks],
             "exponents": e.exponents,
             "standard_errors": e.standard_errors,
@@ -53,6 +56,9 @@ class Diagnosis(NamedTuple):
                 "sampled": len(e.log_radius),
             },
             "median_log_sigma": np.median(e.log_sigma),
+            "product_singular_values": {"lags": e.product_lags, "median_log_sigma": middle},
+            "transport_blocks": {f"{a} -> {b}": part for (a, b), part in e.blocks.items()},
+            "units": {"names": e.unit_names, "shares_at_start": e.unit_shares[0], "shares_at_end": e.unit_shares[1]},
             "growth_split": None if e.split is None else {"weights": e.split[0], "activation": e.split[1]},
             "transport_by_lag": {"quantiles": [0.1, 0.5, 0.9], "log_transport": e.transport_by_lag},
             "gradient": gradient,
@@ -121,7 +127,97 @@ def diagnose(
     found = gather(step, params, state, xs, targets, loss, lengths, progress or (lambda what, i, total: None))
     verdict = _verdict(found)
     proofs = _self_checks(step, params, state, xs, targets, loss, found)
-    return Diagnosis(verdict, reasons(verdict, found), remedies(verdict, found), proofs, found)
+    return Diagnosis(verdict, reasons(verdict, found), ranked(verdict, found), proofs, found)
+
+
+class Change(NamedTuple):
+    """One quantity of two diagnoses."""
+
+    name: str
+    unit: str
+    a: float
+    b: float
+    a_error: float  # standard errors; NaN where there is none
+    b_error: float
+    clear: bool | None  # whether the difference exceeds 1.96 standard errors of it (the two taken as independent); None without errors
+
+
+class Comparison(NamedTuple):
+    """Two diagnoses side by side."""
+
+    labels: tuple[str, str]
+    verdicts: tuple[str, str]
+    changes: tuple[Change, ...]
+    sentences: tuple[str, ...]  # the most telling first
+    facts: tuple[dict[str, Any], dict[str, Any]]  # both as ``Diagnosis.to_dict`` has them
+
+    def to_dict(self) -> dict[str, Any]:
+        """The comparison as plain numbers, strings and lists for JSON; inf, −inf and NaN become strings."""
+        rows = [change._asdict() for change in self.changes]
+        return _plain({"labels": list(self.labels), "verdicts": list(self.verdicts), "changes": rows, "sentences": list(self.sentences)})
+
+
+def compare(a: "Diagnosis | dict[str, Any]", b: "Diagnosis | dict[str, Any]", *, labels: tuple[str, str] = ("before", "after")) -> Comparison:
+    """What differs between two diagnoses: before and after training, or model against model.
+
+    Args:
+        a, b: diagnoses, or what ``Diagnosis.to_dict`` made of them (a ``diagnosis.json``).
+        labels: what to call them.
+
+    Returns:
+        ``Comparison``. A difference is called clear where it exceeds 1.96 of its standard errors √(se_a² + se_b²).
+
+    Raises:
+        TypeError: an argument is neither. ValueError: a dictionary lacks what a diagnosis has.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxrnn import diagnosis
+    >>> shrink = lambda a, h, x: a * h + x
+    >>> a, b = (diagnosis.diagnose(shrink, rate, jnp.zeros(1), jnp.ones((2, 30, 1))) for rate in (0.5, 0.999))
+    >>> diagnosis.compare(a, b).sentences[0]
+    'The verdict changes: before vanishing, after stable.'
+    """
+    facts = tuple(_facts(given, label) for given, label in zip((a, b), labels, strict=True))
+    rows = [_quantities(f) for f in facts]
+    changes = [Change(name, unit, x, y, xe, ye, _clear(x, y, xe, ye)) for (name, unit, x, xe), (_, _, y, ye) in zip(*rows, strict=True)]
+    changes = [c for c in changes if not (math.isnan(c.a) and math.isnan(c.b))]
+    verdicts = (str(facts[0]["verdict"]), str(facts[1]["verdict"]))
+    return Comparison(labels, verdicts, tuple(changes), compared(labels, verdicts, changes, facts), (facts[0], facts[1]))
+
+
+def _facts(given: Any, label: str) -> dict[str, Any]:
+    if isinstance(given, Diagnosis):
+        return given.to_dict()
+    if not isinstance(given, dict):
+        raise TypeError(f"{label} is of type {type(given).__name__}; give a Diagnosis or what its to_dict() returns")
+    missing = [key for key in ("verdict", "exponents", "standard_errors", "horizon", "log_gain", "lengths", "transport_by_lag", "plan") if key not in given]
+    if missing:
+        raise ValueError(f"{label} is no diagnosis: it lacks {', '.join(missing)}")
+    return given
+
+
+def _quantities(f: dict[str, Any]) -> list[tuple[str, str, float, float]]:
+    """(name, unit, value, standard error) of what two diagnoses are compared by."""
+    mean = float(np.mean(f["lengths"])) if f["lengths"] else math.nan
+    first = lambda values: float(values[0]) if values else math.nan
+    rows = [
+        ("log gain over a sequence", "nats", float(f["log_gain"]["rate"]) * mean, float(f["log_gain"]["rate_error"]) * mean),
+        ("leading Lyapunov exponent", "nats per step", first(f["exponents"]), first(f["standard_errors"])),
+        ("memory horizon, median", "steps", float(f["horizon"]["lags"][1]), math.nan),
+        ("median log largest |eigenvalue|", "nats per step", float(f["eigenvalue_criterion"]["median_log_radius"]), math.nan),
+    ]
+    g = f.get("gradient")
+    for part in (0.1, 0.5):
+        lag = math.floor(part * mean) + 1 if g else 0
+        known = g is not None and lag < len(g["lag_share"])
+        share, error = (float(g["lag_share"][lag]), float(g["lag_share_errors"][lag])) if known and g else (math.nan, math.nan)
+        rows.append((f"share of the gradient beyond {part:.0%} of the length", "of its terms' norm", share, error))
+    return rows
+
+
+def _clear(a: float, b: float, a_error: float, b_error: float) -> bool | None:
+    spread = math.hypot(a_error, b_error)
+    return abs(b - a) > 1.96 * spread if math.isfinite(spread) and math.isfinite(b - a) else None
 
 
 def _admit(step, params, state, xs, targets, loss, length, lengths) -> tuple[PyTree, np.ndarray]:

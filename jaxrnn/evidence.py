@@ -20,8 +20,8 @@ from jaxrnn.linearize import Step
 PyTree = Any
 Progress = Callable[[str, int, int], None]
 
-_RATE = 4e9  # flops a second of small float64 products on two cores; the estimate is good to a factor of about three
-_BUDGET = 2e10  # flops for one kind of analysis, about five seconds
+_RATE = 4e9  # flops a second of float64 products at n = 64 on two cores; the estimate is good to a factor of about three
+_SECONDS = 5.0  # for one kind of analysis, about
 _SIGMAS = 16  # leading singular values kept of each product
 _LEAVES = 8  # the transport is told apart by blocks up to this many leaves
 _MEMORY = 1e9  # bytes for the arrays of one analysis
@@ -107,21 +107,25 @@ def plan(sequences: int, steps: int, dimension: int, parameters: int = 0, itemsi
     """
     given, T, n = sequences, steps, dimension
     at_most = lambda budget, cost, low, high: int(min(high, max(low, budget // max(cost, 1))))
+    rate = _RATE * max(1.0, n / 64) ** 2  # matrix products run faster as they grow, eigenvalues hardly do
+    budget = _SECONDS * rate
     k = n if n <= 64 else 16
-    B = at_most(50 * _BUDGET, T * (8 * n * n * k + 4 * n**3), 2, given)
-    jacobians = at_most(_BUDGET / 2, 50 * n**3, 16, B * T)
-    starts = at_most(_BUDGET, 2 * T * n**3, 8, min(T + 1, 100))
+    B = at_most(50 * budget, T * (8 * n * n * k + 4 * n**3), 2, given)
+    jacobians = at_most(_SECONDS / 2 * _RATE * max(1.0, n / 64), 50 * n**3, 16, B * T)
+    starts = at_most(budget, 2 * T * n**3, 8, min(T + 1, 100))
     stride = -(-(T + 1) // starts)
     starts = -(-(T + 1) // stride)
-    moved = at_most(_BUDGET, 2 * T * starts * n**3, 1, min(B, 8))
+    moved = at_most(4 * budget, 2 * T * starts * n**3, 1, min(B, 8))
     lags = at_most(_MEMORY, 2 * itemsize * parameters, 1, T)
-    times = at_most(_BUDGET / 2, 6 * lags * parameters, 1, T)
-    graded = at_most(_BUDGET / 2, 6 * lags * parameters * times, 1, min(B, 8)) if parameters else 0
-    check = at_most(_BUDGET / 4, 60 * n**3, 16, min(T, 128))
-    flops = B * T * (8 * n * n * k + 4 * n**3) + 50 * n**3 * jacobians + moved * 2 * T * starts * n**3
-    flops += graded * times * lags * 6 * parameters + check * 150 * n**3
+    terms = at_most(_SECONDS / 2 * _RATE, 6 * lags * parameters, 1, B * T)
+    graded = min(B, 8, terms) if parameters else 0
+    times = min(T, terms // max(graded, 1))
+    check = at_most(_SECONDS / 4 * _RATE, 60 * n**3, 16, min(T, 128))
+    flops = B * T * (8 * n * n * k + 4 * n**3) + moved * 2 * T * starts * n**3 + check * 150 * n**3
+    small = 50 * n**3 * jacobians / max(1.0, n / 64) + graded * times * lags * 6 * parameters
+    seconds = flops / rate + small / _RATE
     arrays = given * T * n * 4 + max(3 * starts * n * n, (jacobians + 4 * check) * n * n, (times + 3 * lags) * parameters)
-    return Plan(B, T, n, k, jacobians, moved, stride, graded, times, lags - 1, check, flops / _RATE, arrays * itemsize)
+    return Plan(B, T, n, k, jacobians, moved, stride, graded, times, lags - 1, check, seconds, arrays * itemsize)
 
 
 def gather(

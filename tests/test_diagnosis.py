@@ -273,7 +273,7 @@ def test_a_jacobian_that_is_not_finite_is_named_and_nothing_is_decided():
     found = diagnosis.diagnose(root, (), jnp.ones(1), xs)
     assert found.verdict == "undecided"
     assert "first in sequence 2 at step 7" in found.reasons[0]
-    assert not any("nan" in sentence for sentence in (*found.reasons, *found.remedies)), found.reasons
+    assert not any("nan" in sentence for sentence in (*found.reasons, *map(str, found.remedies))), found.reasons
     json.dumps(found.to_dict(), allow_nan=False)
 
 

@@ -1,0 +1,68 @@
+"""What a task is, and the two losses that tasks use."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+PyTree = Any
+
+
+class Batch(NamedTuple):
+    """Sequences with what is to be said of them."""
+
+    xs: PyTree  # (B, T, ...)
+    targets: PyTree  # (B, T, ...): a dict with "weight" (B, T), 0 where nothing is asked, and "label" or "value"; None without
+    lengths: Array | None = None  # (B,) valid steps of each; None: all of them
+
+
+class Task(NamedTuple):
+    """What to learn, and when it is learned."""
+
+    sample: Callable[[Array, int], Batch]  # (key, batch) -> Batch; of stored data a choice without repetition
+    held_out: Callable[[Array, int], Batch]  # the same of sequences that ``sample`` never gives
+    n_in: int
+    n_out: int  # 0 where there are no targets
+    loss: Callable[[Array, PyTree], Array] | None  # (prediction (n_out,), target of one step) -> scalar, weighted
+    metric: Callable[[Array, PyTree], Array] | None  # (predictions (B, T, n_out), targets) -> scalar
+    metric_name: str
+    baseline: float  # the metric of the best guess without memory
+    solved: Callable[[float], bool]
+    count: int | None = None  # how many sequences there are to draw from; None for a source without end
+    held_out_count: int | None = None
+
+
+def cross_entropy(logits: Array, target: PyTree) -> Array:
+    """weight · (−log softmax(logits)[label]) of one step, nats.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxrnn import tasks
+    >>> round(float(tasks.cross_entropy(jnp.zeros(10), {"label": jnp.array(3), "weight": jnp.array(1.0)})), 4)
+    2.3026
+    """
+    return target["weight"] * optax.softmax_cross_entropy_with_integer_labels(logits, target["label"])
+
+
+def squared_error(prediction: Array, target: PyTree) -> Array:
+    """weight · mean over outputs of (prediction − value)² of one step.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxrnn import tasks
+    >>> float(tasks.squared_error(jnp.array([2.0]), {"value": jnp.array([0.5]), "weight": jnp.array(1.0)}))
+    2.25
+    """
+    return target["weight"] * jnp.mean((prediction - target["value"]) ** 2)
+
+
+def accuracy(predictions: Array, targets: PyTree) -> Array:
+    """Share of the weighted steps whose largest logit is the label's."""
+    right = (jnp.argmax(predictions, -1) == targets["label"]).astype(targets["weight"].dtype)
+    return jnp.sum(targets["weight"] * right) / jnp.sum(targets["weight"])
+
+
+def mean_squared_error(predictions: Array, targets: PyTree) -> Array:
+    """Mean over the weighted steps of the mean squared error."""
+    errors = jnp.mean((predictions - targets["value"]) ** 2, -1)
+    return jnp.sum(targets["weight"] * errors) / jnp.sum(targets["weight"])

