@@ -10,6 +10,7 @@ from types import ModuleType
 __version__ = "0.1.0"
 
 __all__ = [
+    "adapters",
     "bptt",
     "cells",
     "checks",
@@ -20,8 +21,12 @@ __all__ = [
     "linearize",
     "lyapunov",
     "plots",
+    "remedies",
+    "report",
     "spectra",
+    "tasks",
     "theory",
+    "training",
     "unroll",
 ]
 

@@ -30,6 +30,31 @@ def reasons(verdict: str, e: Evidence) -> tuple[str, ...]:
     return tuple(said + _gradient(e))
 
 
+def sampled(e: Evidence) -> tuple[str, ...]:
+    """What was sampled, strided or left out, and why."""
+    p, said = e.plan, []
+    if len(e.chosen) < e.given:
+        said.append(f"{len(e.chosen)} of {e.given} sequences were measured: the others were left out to save time, or have no finite state.")
+    pairs = p.sequences * p.steps
+    if p.exponents < p.dimension:
+        said.append(f"Lyapunov exponents: the leading {p.exponents} of {p.dimension}; the rest would not change the verdict.")
+    if p.jacobians < pairs:
+        said.append(f"Eigenvalues: {p.jacobians} of {pairs} Jacobians, drawn at random; an eigendecomposition costs O(n³) each.")
+    if p.transport_sequences < len(e.chosen) or p.transport_stride > 1:
+        every = "every starting time" if p.transport_stride == 1 else f"starting times {p.transport_stride} steps apart"
+        said.append(f"Transport between pairs of times: {_of(p.transport_sequences, e.given)}, {every}; all pairs cost O(T²n³) a sequence.")
+    if e.gradient is not None:
+        times = f"the losses of {len(e.gradient.times)} steps" if len(e.gradient.times) > 1 else "the loss of one step"
+        lags = f", lags up to {p.max_lag} told apart and longer ones summed" if p.max_lag < p.steps - 1 else ""
+        said.append(f"Terms of the gradient: {_of(p.gradient_sequences, e.given)}, {times}{lags}.")
+    else:
+        said.append("No terms of the gradient: no targets and loss were given, or states are not finite.")
+    if e.split is None:
+        said.append("The weights' and the activation's part in the growth: not available, the step declares no structure or the sequences are ragged.")
+    said.append(f"The self-checks ran on {p.check_steps} steps of the first sequence, from its stored states.")
+    return tuple(said)
+
+
 def compared(labels: tuple[str, str], verdicts: tuple[str, str], changes: Sequence[Any], facts: Sequence[dict[str, Any]]) -> tuple[str, ...]:
     """What differs between two diagnoses, in sentences."""
     one, two = labels
@@ -98,6 +123,8 @@ def _rate(e: Evidence) -> list[str]:
         return ["Leading Lyapunov exponent −inf: every direction dies on the way (dead units or singular Jacobians)."]
     scale = f"a factor of e {'lost' if top < 0 else 'gained'} every {1 / abs(top):.3g} steps" if top else "no change"
     said = [f"Leading Lyapunov exponent {top:+.5f} ± {error:.5f} nats per step: {scale}."]
+    if (e.rate - top) * float(e.lengths.mean()) > 1:  # a random frame in n dimensions starts up to ½ ln n below its leading direction
+        said[0] += f" That is of a random perturbation, which over so few steps has not aligned; the direction that does best has {e.rate:+.5f}."
     lost = int((e.exponents == -np.inf).sum())
     if lost:
         said.append(f"{lost} of the {len(e.exponents)} leading directions died or drowned in rounding (exponent −inf).")

@@ -122,8 +122,9 @@ def _updates(step, params, state, opt_state, batches, *, loss, optimizer):
     def update(carry, batch):
         params, opt_state = carry
         value, grads = jax.value_and_grad(mean_loss)(params, batch)
-        updates, opt_state = optimizer.update(grads, opt_state, params)
-        return (optax.apply_updates(params, updates), opt_state), (value, optax.global_norm(grads))
+        with jax.numpy_dtype_promotion("standard"):  # Adam raises a float to the power of an integer count
+            updates, opt_state = optimizer.update(grads, opt_state, params)
+        return (optax.apply_updates(params, updates), opt_state), (value, optax.tree.norm(grads))
 
     (params, opt_state), seen = jax.lax.scan(update, (params, opt_state), batches)
     return params, opt_state, seen

@@ -3,22 +3,29 @@
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from jaxrnn import cli
+from jaxrnn.cli import diagnose
 
 SMALL = ["diagnose", "--hidden", "6", "--length", "9", "--sequences", "3"]
+PICTURES = [
+    "eigenvalues.png", "gradient_by_lag.png", "lyapunov_spectrum.png", "product_singular_values.png", "state_gradients.png", "transport.png",
+    "transport_by_lag.png", "units.png",
+]  # fmt: skip
 
 
-def test_a_diagnosis_writes_three_whole_files_and_ends_with_its_folder(tmp_path, capsys):
+def test_a_diagnosis_writes_a_page_numbers_and_pictures_and_ends_with_its_folder(tmp_path, capsys):
     out = tmp_path / "new" / "folder"
     assert cli.main([*SMALL, "--out", str(out)]) == 0
     assert capsys.readouterr().out.rstrip().splitlines()[-1] == str(out)
-    assert sorted(p.name for p in out.iterdir()) == ["diagnosis.json", "gradient_by_lag.png", "transport.png"]
-    assert all((out / name).read_bytes().startswith(b"\x89PNG") for name in ("gradient_by_lag.png", "transport.png"))
+    assert sorted(p.name for p in out.iterdir()) == sorted(["diagnosis.json", "report.html", *PICTURES])
+    assert all((out / name).read_bytes().startswith(b"\x89PNG") for name in PICTURES)
     found = json.loads((out / "diagnosis.json").read_text())
     assert {"verdict", "exponents", "standard_errors", "horizon", "checks", "versions", "command", "settings"} <= found.keys()
     assert len(found["exponents"]) == 6
@@ -85,9 +92,9 @@ def test_an_interrupt_leaves_nothing_and_says_so(tmp_path, monkeypatch, capsys):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_run", interrupted)
+    monkeypatch.setattr(diagnose, "measure", interrupted)
     assert cli.main([*SMALL, "--out", str(tmp_path / "out")]) == 130
-    assert "nothing was written" in capsys.readouterr().err
+    assert "interrupted" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -106,25 +113,110 @@ BAD = {
     "unknown init": (["--init", "xavier"], "unknown init 'xavier'; allowed are gaussian, identity, orthogonal"),
     "no units": (["--hidden", "0"], r"--hidden 0 must lie in \[1, 4096\]"),
     "no layers": (["--layers", "0"], r"--layers 0 must lie in \[1, 64\]"),
-    "no sequences": (["--sequences", "0"], r"--sequences 0 must lie in \[1, 1797\]"),
+    "no sequences": (["--sequences", "0"], r"--sequences 0 must lie in \[1, "),
     "more sequences than there are": (["--sequences", "1798"], r"--sequences 1798 must lie in \[1, 1797\]"),
-    "no steps": (["--length", "0"], r"--length 0 must lie in \[1, 64\]"),
-    "more steps than pixels": (["--length", "65"], r"--length 65 must lie in \[1, 64\]"),
+    "no steps": (["--length", "0"], r"--length 0 must lie in \[1, "),
+    "more steps than pixels": (["--length", "65"], r"length=65 must be in \[1, 64\]"),
     "negative seed": (["--seed", "-1"], r"--seed -1 must lie in \[0, "),
     "gain is NaN": (["--gain", "nan"], "--gain nan must be a finite number"),
     "gain that overflows": (["--gain", "1e308", "--hidden", "4"], "--gain 1e\\+308 makes weights that are not finite in float64"),
     "negative gain": (["--gain", "-1"], "--gain -1.0 must be a finite number, at least 0"),
     "hidden is not a number": (["--hidden", "many"], "--hidden"),
-    "unknown data": (["--data", "imagenet"], "--data"),
+    "unknown data": (["--data", "imagenet"], "--data imagenet is unknown; allowed are digits, mnist, permuted-mnist, text:FILE, npy:FILE, npz:FILE"),
+    "data without its file": (["--data", "text:"], "--data text: is unknown"),
+    "data whose file is missing": (["--data", "npz:absent.npz"], "there is no file absent.npz"),
+    "data whose ending is another": (["--data", "npy:{batch.npz}"], "does not end in .npy"),
+    "batch of none": (["--batch", "0"], r"--batch 0 must lie in \[1, "),
+    "negative training": (["--train-steps", "-1"], r"--train-steps -1 must lie in \[0, "),
+    "learning rate of nothing": (["--learning-rate", "0"], "--learning-rate 0.0 must be a finite number above 0"),
+    "learning rate is inf": (["--learning-rate", "inf"], "--learning-rate inf must be a finite number above 0"),
+    "kind without weights": (["--kind", "torch-gru"], "--kind need --weights"),
+    "weights without kind": (["--weights", "w.npz"], "--weights needs --kind torch-rnn, torch-gru or torch-lstm"),
+    "weights and a cell": (["--weights", "w.npz", "--kind", "torch-gru", "--hidden", "8"], "--weights brings its own cell: leave out --hidden"),
+    "weights to be trained": (["--weights", "w.npz", "--kind", "torch-gru", "--train-steps", "2"], "--train-steps needs a readout and a loss"),
+    "weights that are missing": (["--weights", "w.npz", "--kind", "torch-gru"], "w.npz"),
+    "weights of another input size": (["--weights", "{gru.npz}", "--kind", "torch-gru"], "take 3 numbers a step; --data digits gives 1"),
+    "weights of another kind": (["--weights", "{gru.npz}", "--kind", "torch-lstm"], "torch-lstm"),
+    "weights by a name that is not there": (["--weights", "{gru.npz}", "--kind", "torch-gru", "--names", "weight_hh=nothing"], "nothing"),
+    "names without a role": (["--weights", "{gru.npz}", "--kind", "torch-gru", "--names", "w_hh"], "--names w_hh must be ROLE=NAME"),
+    "weights with pickled objects": (["--weights", "{pickled.npz}", "--kind", "torch-gru"], "holds pickled Python objects"),
+    "weights cut short": (["--weights", "{cut.npz}", "--kind", "torch-gru"], "is not a whole .npz file"),
+    "own model and a cell": (["--from", "own:model", "--cell", "gru"], "--from brings its own model and sequences: leave out --cell"),
+    "own model without a function": (["--from", "own"], "must be package.module:function"),
+    "own model in no module": (["--from", "nowhere_at_all:model"], "importing nowhere_at_all failed with ModuleNotFoundError"),
+    "own model in a module that fails": (["--from", "broken:model"], "importing broken failed with ZeroDivisionError"),
+    "own model that is not there": (["--from", "own:absent"], "own has no function 'absent'"),
+    "own model that raises": (["--from", "own:raises"], r"raises\(\) raised RuntimeError: no data"),
+    "own model that returns too little": (["--from", "own:little"], r"little\(\) returned a tuple of 2; allowed are"),
+    "own model without sequences": (["--from", "own:unbatched"], "axes 0 and 1 of each must be sequences and time"),
+    "own model that cannot be trained": (["--from", "own:model", "--train-steps", "3"], r"which model\(\) does not return"),
+    "own model with NaN": (["--from", "own:nan"], "holds nan at sequence 0, step 1"),
+    "own model of integers": (["--from", "own:integers"], "only floating and complex leaves have derivatives"),
+    "vocabulary without text": (["--vocabulary", "abc"], "--vocabulary belongs to --data text:FILE"),
+    "text outside the vocabulary": (["--data", "text:{words.txt}", "--vocabulary", "abc \n"], "line 2 holds 'd', outside the vocabulary"),
+    "vocabulary with a character twice": (["--data", "text:{words.txt}", "--vocabulary", "aba"], "holds 'a' more than once"),
+    "text that is too short": (["--data", "text:{words.txt}"], "a sequence of 128 steps needs 129"),
+    "text that is not UTF-8": (["--data", "text:{latin.txt}"], "is not UTF-8 text: byte 0xe9 at position 1"),
+    "array with pickled objects": (["--data", "npz:{pickled.npz}"], "holds pickled Python objects"),
+    "array that is cut short": (["--data", "npz:{cut.npz}"], "is not a whole .npz file"),
+    "array of words": (["--data", "npy:{words.npy}"], "dtype <U3; allowed are real numbers"),
+    "array of one axis": (["--data", "npy:{flat.npy}"], r"xs has shape \(5,\)"),
+    "array with NaN": (["--data", "npy:{nan.npy}"], "xs holds nan in sequence 1 at step 3"),
+    "archive without xs": (["--data", "npz:{gru.npz}"], "allowed are xs"),
+    "lengths beyond the end": (["--data", "npz:{long.npz}"], r"it must be 4 integers in \[1, 5\]"),
+    "targets of another shape": (["--data", "npz:{misfit.npz}"], r"targets has shape \(3,\); allowed are \(4,\)"),
+    "training without targets": (["--data", "npz:{batch.npz}", "--train-steps", "2"], "--train-steps needs targets"),
+    "more sequences than in the file": (["--data", "npz:{batch.npz}", "--sequences", "9"], r"--sequences 9 must lie in \[1, 4\]"),
+    "more steps than in the file": (["--data", "npz:{batch.npz}", "--length", "6"], r"length=6 must be in \[1, 5\]"),
     "unknown precision": (["--precision", "float16"], "--precision"),
     "unknown option": (["--units", "3"], "--units"),
 }
 
 
+OWN = """
+import jax.numpy as jnp
+step = lambda w, h, x: jnp.tanh(w * h + x)
+w, h, xs = jnp.array(0.9), jnp.zeros(2), jnp.ones((3, 4, 2))
+model = lambda: (step, w, h, xs)
+little = lambda: (step, w)
+unbatched = lambda: (step, w, h, jnp.ones(4))
+nan = lambda: (step, w, h, xs.at[0, 0].set(jnp.nan))
+integers = lambda: (lambda w, h, x: h, w, jnp.zeros(2, jnp.int32), xs)
+weighted = lambda: {"step": step, "params": w, "state": h, "xs": xs, "lengths": [4, 2, 3], "targets": xs, "loss": error}
+error = lambda w, h, x, y: jnp.sum((h - y) ** 2)
+def raises():
+    raise RuntimeError("no data")
+"""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Good and bad files by name, and modules to import."""
+    folder = tmp_path_factory.mktemp("files")
+    xs = np.linspace(-1, 1, 40).reshape(4, 5, 2)
+    np.savez(folder / "batch.npz", xs=xs)
+    np.savez(folder / "long.npz", xs=xs, lengths=[1, 2, 3, 6])
+    np.savez(folder / "misfit.npz", xs=xs, targets=np.zeros(3))
+    np.savez(folder / "pickled.npz", xs=np.array([[1.0], [2.0, 3.0]], dtype=object))
+    (folder / "cut.npz").write_bytes((folder / "batch.npz").read_bytes()[:200])
+    np.save(folder / "words.npy", np.array([["one", "two"]]))
+    np.save(folder / "flat.npy", np.arange(5.0))
+    np.save(folder / "nan.npy", np.where(np.arange(10).reshape(2, 5) == 7, np.nan, 1.0))
+    random = np.random.default_rng(0).normal
+    np.savez(folder / "gru.npz", weight_ih_l0=random(size=(12, 3)), weight_hh_l0=random(size=(12, 4)), bias_ih_l0=random(size=12), bias_hh_l0=random(size=12))
+    (folder / "words.txt").write_text("a b c\nd e f")
+    (folder / "latin.txt").write_bytes(b"d\xe9j\xe0 vu")
+    (folder / "own.py").write_text(OWN)
+    (folder / "broken.py").write_text("1 / 0")
+    return folder
+
+
 @pytest.mark.parametrize("case", BAD)
-def test_bad_options_exit_2_with_a_message_and_leave_nothing(case, tmp_path, monkeypatch, capsys):
+def test_bad_options_exit_2_with_a_message_and_leave_nothing(case, files, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(files)
     options, message = BAD[case]
+    options = [re.sub(r"\{(.+)\}", lambda name: str(files / name[1]), option) for option in options]
     assert _exit_code(["diagnose", *options]) == 2
     said = " ".join(capsys.readouterr().err.replace("│", " ").split())
     assert re.search(message, said), said
@@ -134,7 +226,7 @@ def test_bad_options_exit_2_with_a_message_and_leave_nothing(case, tmp_path, mon
 @pytest.mark.parametrize("place", ["file", "file/below"])
 def test_an_output_folder_that_cannot_be_is_refused_before_the_work(place, tmp_path, capsys, monkeypatch):
     (tmp_path / "file").write_text("kept")
-    monkeypatch.setattr(cli, "_run", lambda *_: pytest.fail("the work began"))
+    monkeypatch.setattr(diagnose, "measure", lambda *_: pytest.fail("the work began"))
     assert cli.main([*SMALL, "--out", str(tmp_path / place)]) == 2
     assert "is a file" in capsys.readouterr().err
     assert (tmp_path / "file").read_text() == "kept"
@@ -146,7 +238,7 @@ def test_an_unwritable_folder_is_refused_before_the_work(tmp_path, capsys, monke
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr("tempfile.TemporaryFile", read_only)
-    monkeypatch.setattr(cli, "_run", lambda *_: pytest.fail("the work began"))
+    monkeypatch.setattr(diagnose, "measure", lambda *_: pytest.fail("the work began"))
     assert cli.main([*SMALL, "--out", str(tmp_path / "out")]) == 2
     assert "is not writable (Read-only file system); choose another folder" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
@@ -162,3 +254,72 @@ def _exit_code(arguments):
         return cli.main(arguments)
     except SystemExit as stop:  # tyro's refusals
         return stop.code
+
+
+def test_sequences_of_ones_own_are_diagnosed_to_their_own_lengths(files, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(files)
+    assert cli.main(["diagnose", "--from", "own:weighted", "--out", str(tmp_path)]) == 0
+    found = json.loads((tmp_path / "diagnosis.json").read_text())
+    assert found["lengths"] == [4, 2, 3]
+    assert found["gradient"] is not None
+
+
+def test_text_is_read_character_by_character(files, tmp_path):
+    assert cli.main(["diagnose", "--data", f"text:{files / 'words.txt'}", "--length", "5", "--hidden", "4", "--out", str(tmp_path)]) == 0
+    found = json.loads((tmp_path / "diagnosis.json").read_text())
+    assert found["plan"]["sequences"] == 2
+    assert len(found["gradient"]["times"]) == 5  # every step asks for the next character
+
+
+def test_trained_weights_are_diagnosed_on_sequences_of_a_file(files, tmp_path):
+    xs = np.random.default_rng(1).normal(size=(3, 7, 3))
+    np.savez(tmp_path / "xs.npz", xs=xs, lengths=[7, 5, 6])
+    options = ["--weights", str(files / "gru.npz"), "--kind", "torch-gru", "--data", f"npz:{tmp_path / 'xs.npz'}"]
+    assert cli.main(["diagnose", *options, "--out", str(tmp_path / "out")]) == 0
+    found = json.loads((tmp_path / "out" / "diagnosis.json").read_text())
+    assert sorted(found["lengths"]) == [5, 6, 7]
+    assert found["plan"]["dimension"] == 4
+
+
+@pytest.mark.slow
+def test_training_gives_two_diagnoses_and_a_comparison_that_two_folders_give_too(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert cli.main([*SMALL, "--train-steps", "3", "--batch", "4", "--out", str(out)]) == 0
+    assert capsys.readouterr().out.rstrip().splitlines()[-1] == str(out)
+    assert (out / "before" / "report.html").exists()
+    assert (out / "after" / "diagnosis.json").exists()
+    page = (out / "comparison.html").read_text()
+    assert "Accuracy on 200 sequences held out" in page
+    assert struct.unpack(">II", (out / "training.png").read_bytes()[16:24])[0] > 600
+    assert cli.main(["compare-reports", str(out / "before"), str(out / "after"), "--out", str(tmp_path / "again")]) == 0
+    a, b = (json.loads((folder / "comparison.json").read_text()) for folder in (out, tmp_path / "again"))
+    assert a["changes"] == b["changes"]
+    assert b["labels"] == ["before", "after"]
+
+
+def test_training_that_diverges_says_where_and_keeps_the_diagnosis_before(tmp_path, capsys):
+    assert cli.main([*SMALL, "--train-steps", "4", "--learning-rate", "1e38", "--out", str(tmp_path)]) == 2
+    assert re.search("training diverged at update [234]: the loss or its gradient is not finite; lower --learning-rate", capsys.readouterr().err)
+    assert (tmp_path / "before" / "report.html").exists()
+    assert not (tmp_path / "comparison.html").exists()
+
+
+BAD_REPORTS = {
+    "no folder": (None, "there is no .*a.*; give a folder that jaxrnn diagnose wrote"),
+    "not JSON": ("{'verdict'", "is not a whole JSON file"),
+    "cut short": ('{"verdict": "stable", "exp', "is not a whole JSON file"),
+    "a list": ("[]", "holds a list, not a diagnosis"),
+    "no diagnosis": ('{"verdict": "stable"}', "a is no diagnosis: it lacks exponents"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_REPORTS)
+def test_reports_that_cannot_be_compared_exit_2_and_leave_nothing(case, tmp_path, capsys):
+    content, message = BAD_REPORTS[case]
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        if content is not None:
+            (tmp_path / name / "diagnosis.json").write_text(content)
+    assert cli.main(["compare-reports", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "out")]) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()

@@ -58,7 +58,7 @@ def squared_error(prediction: Array, target: PyTree) -> Array:
 
 def accuracy(predictions: Array, targets: PyTree) -> Array:
     """Share of the weighted steps whose largest logit is the label's."""
-    right = (jnp.argmax(predictions, -1) == targets["label"]).astype(targets["weight"].dtype)
+    right = (jnp.argmax(predictions, -1).astype(targets["label"].dtype) == targets["label"]).astype(targets["weight"].dtype)
     return jnp.sum(targets["weight"] * right) / jnp.sum(targets["weight"])
 
 

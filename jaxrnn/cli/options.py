@@ -1,0 +1,139 @@
+"""The options of each command as dataclasses, and the numbers they may take."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+
+class BadInput(Exception):
+    """What was given cannot be used; the message says why and what to do."""
+
+
+@contextlib.contextmanager
+def refusing() -> Iterator[None]:
+    """Turn the errors that a border raises into ``BadInput``; those of our own code elsewhere keep their traceback."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError) as error:
+        raise BadInput(str(error)) from error
+
+
+@dataclass
+class Diagnose:
+    """Say whether the gradients of a recurrent network vanish or explode on real sequences, how fast, over which lags, and how sure that is."""
+
+    cell: str = "vanilla"
+    """Recurrence; `jaxrnn cells` lists them."""
+    hidden: int = 64
+    """Units per layer."""
+    layers: int = 1
+    """Layers, each fed the output of the one below."""
+    init: str | None = None
+    """Recurrent weights: gaussian, orthogonal, identity. [default: the cell's]"""
+    gain: float | None = None
+    """Factor on the recurrent weights. [default: 1]"""
+    weights: Path | None = None
+    """Trained weights instead of a cell: an .npz or .safetensors file in torch's layout."""
+    kind: Literal["torch-rnn", "torch-gru", "torch-lstm"] | None = None
+    """What the weights are of."""
+    prefix: str = ""
+    """How the names of the weights' arrays begin, where the file holds more than one network."""
+    names: tuple[str, ...] = ()
+    """The arrays by name, where no pattern finds them: weight_ih=NAME weight_hh=NAME bias_ih=NAME bias_hh=NAME (…_l1=NAME for further layers)."""
+    from_: Annotated[str | None, tyro.conf.arg(name="from")] = None
+    """Your own model, package.module:function; it returns (step, params, state, xs) or (step, params, state, xs, targets, loss), or these in a
+    dictionary with lengths besides."""
+    data: str = "digits"
+    """digits, mnist, permuted-mnist (a digit read pixel by pixel), text:FILE (characters), npy:FILE, npz:FILE (xs, and lengths, targets, weights)."""
+    vocabulary: str | None = None
+    """The characters of text:FILE in the order of their index. [default: those of the file]"""
+    length: int | None = None
+    """Take the first steps of each sequence only; for text, its steps. [default: all; 128 for text]"""
+    sequences: int | None = None
+    """How many sequences; the error bars come from between them. [default: 32, or all there are]"""
+    train_steps: int = 0
+    """Diagnose, train for so many updates, diagnose again and compare."""
+    batch: int = 32
+    """Sequences in an update."""
+    learning_rate: float = 1e-3
+    """Of Adam; the norm of the gradient is clipped to 1."""
+    seed: int = 0
+    """Seed of the weights, of the choice of sequences and of the training."""
+    precision: Literal["float64", "float32"] = "float64"
+    """Arithmetic of the analysis; training runs in float32."""
+    title: str | None = None
+    """Heading of the report. [default: cell and data]"""
+    out: Path = Path("jaxrnn-diagnosis")
+    """Folder for report.html, diagnosis.json and the pictures."""
+
+
+@dataclass
+class CompareReports:
+    """Compare two diagnoses that were written before: what differs, and whether it is clear."""
+
+    a: tyro.conf.Positional[Path]
+    """Folder of the first, with its diagnosis.json."""
+    b: tyro.conf.Positional[Path]
+    """Folder of the second."""
+    labels: tuple[str, str] | None = None
+    """What to call them. [default: the folders' names]"""
+    out: Path = Path("jaxrnn-comparison")
+    """Folder for comparison.html, comparison.json and the pictures."""
+
+
+@dataclass
+class Cells:
+    """List the recurrences there are."""
+
+
+FILES = ("text", "npy", "npz")
+"""Kinds of data that name a file."""
+
+_RANGES = (("hidden", 1, 4096), ("layers", 1, 64), ("length", 1, 10**7), ("sequences", 1, 10**6), ("train_steps", 0, 10**8), ("batch", 1, 10**5), ("seed", 0, 2**32 - 1))
+_OF_A_CELL = ("cell", "hidden", "layers", "init", "gain")
+_OF_WEIGHTS = ("kind", "prefix", "names")
+_OF_DATA = ("data", "vocabulary")
+
+
+def require(config: Diagnose) -> None:
+    """Raise ValueError on numbers outside what is allowed, and on options that exclude each other."""
+    for name, low, high in _RANGES:
+        value = getattr(config, name)
+        if value is not None and not low <= value <= high:
+            raise ValueError(f"{_option(name)} {value} must lie in [{low}, {high}]")
+    if config.gain is not None and not (math.isfinite(config.gain) and config.gain >= 0):
+        raise ValueError(f"--gain {config.gain} must be a finite number, at least 0")
+    if not (math.isfinite(config.learning_rate) and config.learning_rate > 0):
+        raise ValueError(f"--learning-rate {config.learning_rate} must be a finite number above 0")
+    if config.from_ is not None:
+        _exclude(config, "--from", "brings its own model and sequences", (*_OF_A_CELL, "weights", *_OF_WEIGHTS, *_OF_DATA))
+    elif config.weights is not None:
+        _exclude(config, "--weights", "brings its own cell", _OF_A_CELL)
+        if config.kind is None:
+            raise ValueError("--weights needs --kind torch-rnn, torch-gru or torch-lstm: the shapes alone do not tell what the arrays are of")
+        if config.train_steps:
+            raise ValueError("--train-steps needs a readout and a loss, which --weights do not bring; use --from, whose function returns targets and loss")
+    else:
+        _exclude(config, None, "need --weights", _OF_WEIGHTS)
+    if config.vocabulary is not None and not config.data.startswith("text:"):
+        raise ValueError(f"--vocabulary belongs to --data text:FILE; this is --data {config.data}")
+
+
+def _exclude(config: Diagnose, given: str | None, why: str, others: tuple[str, ...]) -> None:
+    """Raise where one of ``others`` has not its default."""
+    default = {field.name: field.default for field in dataclasses.fields(config)}
+    changed = [_option(name) for name in others if getattr(config, name) != default[name]]
+    if changed:
+        raise ValueError(f"{given} {why}: leave out {', '.join(changed)}" if given else f"{', '.join(changed)} {why}")
+
+
+def _option(name: str) -> str:
+    return "--" + name.rstrip("_").replace("_", "-")

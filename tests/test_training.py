@@ -1,0 +1,85 @@
+"""The training loop: the same as the plain loop, and honest where it fails."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxrnn import cells, tasks, training, unroll
+
+CELL = cells.with_readout(cells.gru(2, 5), 1)
+TASK = tasks.adding(8)
+LOSS = cells.readout_loss(CELL, TASK.loss)
+KEY = jax.random.key(0)
+PARAMS = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), CELL.init_params(KEY))
+MODEL = (CELL.step, PARAMS, CELL.init_state(PARAMS))
+
+
+def test_the_loop_is_the_plain_loop():
+    optimizer, key = optax.sgd(0.1), jax.random.key(3)
+    found = training.fit(*MODEL, TASK.sample, LOSS, steps=5, batch=3, key=key, optimizer=optimizer, chunk=2)
+    params, state = PARAMS, optimizer.init(PARAMS)
+    for i, k in enumerate(jax.random.split(key, 5)):
+        batch = TASK.sample(k, 3)
+
+        def total(theta, batch=batch):
+            one = lambda x, y: sum(
+                LOSS(theta, jax.tree.map(lambda leaf: leaf[t], hs), x[t], jax.tree.map(lambda leaf: leaf[t], y))
+                for hs in [unroll.states(CELL.step, theta, MODEL[2], x)]
+                for t in range(8)
+            )
+            return jnp.mean(jnp.stack([one(batch.xs[b], jax.tree.map(lambda leaf, b=b: leaf[b], batch.targets)) for b in range(3)]))
+
+        value, grads = jax.value_and_grad(total)(params)
+        np.testing.assert_allclose(found.loss[i], value, rtol=1e-5)
+        np.testing.assert_allclose(found.gradient_norm[i], optax.tree.norm(grads), rtol=1e-4)
+        updates, state = optimizer.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+    for name, leaf in params.items():
+        np.testing.assert_allclose(found.params[name], leaf, rtol=1e-4, atol=1e-6)
+
+
+def test_chunks_do_not_change_the_numbers():
+    a, b = (training.fit(*MODEL, TASK.sample, LOSS, steps=6, batch=3, key=KEY, chunk=chunk) for chunk in (2, 3))
+    np.testing.assert_array_equal(a.loss, b.loss)
+    np.testing.assert_array_equal(a.params["W_hh"], b.params["W_hh"])
+
+
+def test_steps_beyond_the_end_of_a_sequence_do_not_count():
+    def sample(key, batch, tail):
+        whole = TASK.sample(key, batch)
+        targets = {**whole.targets, "weight": jnp.ones_like(whole.targets["weight"])}
+        return tasks.Batch(whole.xs.at[:, 5:].set(tail), targets, jnp.full(batch, 5, jnp.int32))
+
+    runs = [
+        training.fit(*MODEL, lambda key, batch, tail=tail: sample(key, batch, tail), LOSS, steps=2, batch=2, key=KEY, chunk=1) for tail in (0, 9)
+    ]
+    np.testing.assert_array_equal(runs[0].loss, runs[1].loss)
+
+
+def test_the_first_step_that_is_not_finite_is_named_and_ends_the_training():
+    found = training.fit(*MODEL, TASK.sample, LOSS, steps=50, batch=2, key=KEY, optimizer=optax.sgd(1e30), chunk=5)
+    assert 2 <= found.first_nonfinite <= 5
+    assert len(found.loss) == 5
+    assert np.isfinite(found.loss[: found.first_nonfinite - 1]).all()
+
+
+@pytest.mark.slow
+def test_a_small_gru_learns_to_add():
+    task = tasks.adding(10)
+    cell = cells.with_readout(cells.gru(2, 16), 1)
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), cell.init_params(KEY))
+    state = cell.init_state(params)
+    found = training.fit(
+        cell.step, params, state, task.sample, cells.readout_loss(cell, task.loss), steps=400, batch=32, key=KEY,
+        optimizer=training.default_optimizer(1e-2),
+    )  # fmt: skip
+    error = training.evaluate(cell.output, cell.step, found.params, state, task.held_out(jax.random.key(9), 200), task.metric)
+    assert error < task.baseline / 3
+
+
+def test_numbers_of_updates_below_one_are_refused():
+    for name in ("steps", "batch", "chunk"):
+        with pytest.raises(ValueError, match=f"{name}=0 must"):
+            training.fit(*MODEL, TASK.sample, LOSS, **{"steps": 1, "batch": 1, "key": KEY, name: 0})
