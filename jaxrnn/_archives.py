@@ -44,7 +44,7 @@ def read(path: str | os.PathLike[str], suffixes: tuple[str, ...], save: str) -> 
         raise FileNotFoundError(f"there is no file {path}; give the path of a file that ends in {_either(suffixes)}")
     suffix = path.suffix.lower()
     if suffix not in suffixes:
-        raise ValueError(f"{path} ends in {path.suffix!r}; allowed are {_either(suffixes)}. {save}")
+        raise ValueError(f"{path} ends in {path.suffix!r}; allowed is {_either(suffixes)}. {save}")
     if suffix == ".safetensors":
         _require_safetensors(path)
     content = path.read_bytes()
@@ -61,7 +61,7 @@ def read(path: str | os.PathLike[str], suffixes: tuple[str, ...], save: str) -> 
 
 
 def _either(suffixes: tuple[str, ...]) -> str:
-    return " and ".join(suffixes)
+    return " or ".join(suffixes)
 
 
 class _Refused(Exception):

@@ -319,7 +319,7 @@ BAD = {
         lambda a: a | {"weight_ih_l0": np.ones((15, 3), jnp.bfloat16)}, GRU, TypeError, r"which is how NumPy stores bfloat16.*save it as float32",
     ),
     "pickled": (lambda a: a | {"vocabulary": np.array([{"a": 1}])}, GRU, ValueError, r"'vocabulary' holds pickled Python objects, which"),
-    "empty": (lambda a: {}, GRU, ValueError, r"weights.npz holds no arrays; save the weights with"),
+    "empty": (lambda a: {}, GRU, ValueError, r"weights.npz holds no arrays. Where the model is, save its weights with"),
 }  # fmt: skip
 
 
@@ -332,7 +332,7 @@ def test_bad_weights_are_refused_with_what_to_do(case, tmp_path):
 
 
 def test_a_file_that_is_not_there_or_of_another_kind_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"there is no file .*none.npz; give the path of an .npz or .safetensors"):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*none.npz; give the path of a file that ends in .npz or .safetensors"):
         adapters.torch_weights(tmp_path / "none.npz", "torch-gru")
     with pytest.raises(FileNotFoundError, match="there is no file"):
         adapters.torch_weights(tmp_path, "torch-gru")
@@ -340,7 +340,7 @@ def test_a_file_that_is_not_there_or_of_another_kind_is_refused(tmp_path):
         path = tmp_path / f"model{suffix}"
         path.write_bytes(b"\x80\x02")
         with pytest.raises(
-            ValueError, match=rf"(?s)ends in '{re.escape(suffix)}'; allowed are .npz and .safetensors.*\n.*import numpy.*\n.*np.savez\("
+            ValueError, match=rf"(?s)ends in '{re.escape(suffix)}'; allowed is .npz or .safetensors.*\n.*import numpy.*\n.*np.savez\("
         ):
             adapters.torch_weights(path, "torch-gru")
 

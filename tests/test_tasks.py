@@ -154,7 +154,8 @@ def test_numbers_outside_what_is_allowed_are_refused(tmp_path):
     np.save(tmp_path / "a.npy", np.ones((2, 3)))
     with pytest.raises(ValueError, match=r"2 sequences cannot be split with held_out=0.1"):
         tasks.arrays(tmp_path / "a.npy", held_out=0.1)
-    with pytest.raises(ValueError, match="neither .npy nor .npz"):
+    (tmp_path / "a.csv").write_text("1,2")
+    with pytest.raises(ValueError, match="ends in '.csv'; allowed is .npy or .npz"):
         tasks.arrays(tmp_path / "a.csv")
     np.savez(tmp_path / "a.npz", xs=np.ones((2, 9)), targets=np.ones(2))
     with pytest.raises(ValueError, match="no target lies in the first 4 steps"):
