@@ -109,6 +109,6 @@ def _require_safetensors(path: Path) -> None:
 
 _READERS: dict[str, Callable[[bytes], dict[str, np.ndarray]]] = {
     ".npy": lambda content: {"": _npy("", content)},
-    ".npz": _npz, 
+    ".npz": _npz,
     ".safetensors": _safetensors,
 }

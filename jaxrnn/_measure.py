@@ -244,7 +244,7 @@ def last_loss_profile(step, params, state, xs, targets, last, *, loss, count):
         unit, log = rescale(v, (0,))
         steps = (jnp.arange(1, length + 1, dtype=s.dtype), preceding(state, after), x)
         logs = jax.lax.scan(body, (unit, log), steps, reverse=True)[1]  # at t − 1: log‖∂L_s/∂h_{t−1}‖
-        logs = jnp.append(logs, log)[:: -1]  # at lag T − t
+        logs = jnp.append(logs, log)[::-1]  # at lag T − t
         logs = jnp.roll(logs, s - length)
         return jnp.where(jnp.arange(length + 1, dtype=s.dtype) <= s, logs, jnp.nan)
 

@@ -72,7 +72,7 @@ def of_comparison(found: Comparison, training: tuple[Any, Any] | None = None) ->
         )  # fmt: skip
     rates = lambda f: (_numbers(f["exponents"]), _numbers(f["standard_errors"]))
     pictures.append(
-        _picture("compared_spectrum", "Lyapunov exponents", "Rates at which independent perturbations grow, with ± 2 standard errors; lost directions at the edge.",
+        _picture("compared_spectrum", "Lyapunov exponents", "Rates at which independent perturbations grow, ± 2 standard errors; lost directions at the edge.",
                  f"Lyapunov exponents, {both}: the leading ones are {rates(a)[0][0]:.4g} and {rates(b)[0][0]:.4g} nats per step.",
                  overlay(lambda f, label, ax: plots.lyapunov_spectrum(*rates(f), label=label, ax=ax)))
     )  # fmt: skip
@@ -102,8 +102,9 @@ def _state_gradients(e: Evidence) -> Picture | Omitted:
     if g is None:
         return Omitted(title, _no_gradient(e))
     rate, error = (float(e.exponents[0]), float(e.standard_errors[0]))
-    text = f"Log-norm of the last loss's gradient by lag: {_nats(g.log_last[1, 0])} at lag 0, {_last(g.log_last[1])} at the longest; slope of the line {rate:+.4g} nats per step."
-    caption = "The loss of the last step alone, followed back in time, with the line of the leading Lyapunov exponent. On a straight line every step costs the same factor."
+    ends = f"{_nats(g.log_last[1, 0])} at lag 0, {_last(g.log_last[1])} at the longest"
+    text = f"Log-norm of the last loss's gradient by lag: {ends}; slope of the line {rate:+.4g} nats per step."
+    caption = "The last step's loss alone, followed back, with the slope of the leading Lyapunov exponent. On a straight line every step costs the same factor."
     draw = lambda ax: plots.state_gradients(g.log_last, rate=rate, rate_error=error, ax=ax)
     return _picture("state_gradients", title, caption, text, draw)
 
@@ -116,7 +117,9 @@ def _gradient_by_lag(e: Evidence) -> Picture | Omitted:
     lag = int(np.median(g.truncation_lags)) if g.truncation_lags.size else None
     half = min(math.floor(0.5 * float(e.lengths.mean())) + 1, len(g.lag_share) - 1)
     text = f"Share of the gradient by lag, on a logarithmic scale: {g.lag_share[half]:.2g} of the terms' norm lies at lags of {half} or more."
-    caption = "Dots: share of the terms' norm at each lag. Line: at this lag or longer. Dashed: what truncation at this lag would turn the gradient by."
+    caption = (
+        "Dots: share of the terms' norm at each lag. Line: at this lag or longer. Dashed: how far truncation at this lag would turn the gradient."
+    )
     draw = lambda ax: plots.gradient_by_lag(g.log_by_lag, g.lag_share, g.cosine, lag_share_errors=g.lag_share_errors, truncation_lag=lag, ax=ax)
     return _picture("gradient_by_lag", title, caption, text, draw)
 
@@ -130,8 +133,12 @@ def _transport_by_lag(e: Evidence) -> Picture:
 
 
 def _products(e: Evidence) -> Picture:
-    text = f"Singular values of the products from the start, by lag: the largest ends at {_nats(np.median(e.log_gain))} (median over {len(e.chosen)} sequences)."
-    caption = "The largest singular value bounds what any gradient can keep; the spread below it says how few directions survive. Medians and 10–90 % over sequences."
+    text = (
+        f"Singular values of the products from the start: the largest ends at {_nats(np.median(e.log_gain))} (median of {len(e.chosen)} sequences)."
+    )
+    caption = (
+        "The largest bounds what any gradient can keep; the spread below it says how few directions survive. Medians and 10–90 % over sequences."
+    )
     draw = lambda ax: plots.product_singular_values(e.product_log_sigma, e.product_lags, ax=ax)
     return _picture("product_singular_values", "Singular values of the products", caption, text, draw)
 
@@ -139,7 +146,7 @@ def _products(e: Evidence) -> Picture:
 def _spectrum(e: Evidence) -> Picture:
     lost = int((e.exponents == -np.inf).sum())
     text = f"{len(e.exponents)} Lyapunov exponents, the leading {e.exponents[0]:+.4g} nats per step; {lost} directions lost."
-    caption = "Rates at which independent perturbations grow (above 0) or die (below), with ± 2 standard errors. Triangles at the edge: died or drowned in rounding."
+    caption = "Rates at which independent perturbations grow (above 0) or die (below), ± 2 standard errors. Triangles at the edge: lost."
     draw = lambda ax: plots.lyapunov_spectrum(e.exponents, e.standard_errors, ax=ax)
     return _picture("lyapunov_spectrum", "Lyapunov spectrum", caption, text, draw)
 
@@ -169,7 +176,7 @@ def _units(e: Evidence) -> Picture | Omitted:
         return Omitted(title, "the product of the Jacobians is not finite")
     names = [str(e.unit_names[i]) for i in np.argmax(e.unit_shares, 1)]
     text = f"Shares of the units in the direction that survives best: largest at the start {names[0]}, at the end {names[1]}."
-    caption = "Squared entries of the leading singular vectors of the whole product: where at the start it is read, and where at the end it is found. Mean over sequences."
+    caption = "Squared entries of the leading singular vectors of the whole product: where it is read at the start and found at the end. Mean over sequences."
     return _picture("units", title, caption, text, lambda ax: plots.units(e.unit_shares, e.unit_names, ax=ax))
 
 

@@ -50,7 +50,9 @@ def sampled(e: Evidence) -> tuple[str, ...]:
     else:
         said.append("No terms of the gradient: no targets and loss were given, or states are not finite.")
     if e.split is None:
-        said.append("The weights' and the activation's part in the growth: not available, the step declares no structure or the sequences are ragged.")
+        said.append(
+            "The weights' and the activation's part in the growth: not available, the step declares no structure or the sequences are ragged."
+        )
     said.append(f"The self-checks ran on {p.check_steps} steps of the first sequence, from its stored states.")
     return tuple(said)
 
@@ -69,7 +71,9 @@ def compared(labels: tuple[str, str], verdicts: tuple[str, str], changes: Sequen
         said.append(f"{text} ({how}).")
     lengths = [float(np.mean(f["lengths"])) if f["lengths"] else math.nan for f in facts]
     if lengths[0] != lengths[1]:
-        said.append(f"The sequences differ in length ({lengths[0]:.4g} and {lengths[1]:.4g} steps): compare rates per step, not gains over a sequence.")
+        said.append(
+            f"The sequences differ in length ({lengths[0]:.4g} and {lengths[1]:.4g} steps): compare rates per step, not gains over a sequence."
+        )
     for label, f in zip(labels, facts, strict=True):
         failed = [check["name"] for check in f.get("checks", ()) if not check["passed"]]
         if failed:
@@ -124,7 +128,7 @@ def _rate(e: Evidence) -> list[str]:
     scale = f"a factor of e {'lost' if top < 0 else 'gained'} every {1 / abs(top):.3g} steps" if top else "no change"
     said = [f"Leading Lyapunov exponent {top:+.5f} ± {error:.5f} nats per step: {scale}."]
     if (e.rate - top) * float(e.lengths.mean()) > 1:  # a random frame in n dimensions starts up to ½ ln n below its leading direction
-        said[0] += f" That is of a random perturbation, which over so few steps has not aligned; the direction that does best has {e.rate:+.5f}."
+        said[0] += f" That is of a random perturbation, of which little lies along the direction that does best; that one has {e.rate:+.5f}."
     lost = int((e.exponents == -np.inf).sum())
     if lost:
         said.append(f"{lost} of the {len(e.exponents)} leading directions died or drowned in rounding (exponent −inf).")

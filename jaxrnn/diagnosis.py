@@ -190,7 +190,9 @@ def _facts(given: Any, label: str) -> dict[str, Any]:
         return given.to_dict()
     if not isinstance(given, dict):
         raise TypeError(f"{label} is of type {type(given).__name__}; give a Diagnosis or what its to_dict() returns")
-    missing = [key for key in ("verdict", "exponents", "standard_errors", "horizon", "log_gain", "lengths", "transport_by_lag", "plan") if key not in given]
+    missing = [
+        key for key in ("verdict", "exponents", "standard_errors", "horizon", "log_gain", "lengths", "transport_by_lag", "plan") if key not in given
+    ]
     if missing:
         raise ValueError(f"{label} is no diagnosis: it lacks {', '.join(missing)}")
     return given

@@ -150,7 +150,11 @@ def _against_decay(e: Evidence) -> list[tuple[float, str, str]]:
     if e.split is None:
         return [
             (3, "gate-bias", f"if the cell has gates, a bias of {bias} suits sequences of this length"),
-            (2, "orthogonal-init", "it takes the recurrent weights' part out of the decay, if they have one (this step declares no structure to measure it by)"),
+            (
+                2,
+                "orthogonal-init",
+                "it takes the recurrent weights' part out of the decay, if they have one (this step declares no structure to measure it by)",
+            ),
             (1, "gated-cell", f"if it has none; {wanted}"),
         ]
     weights, activation = e.split
@@ -166,11 +170,17 @@ def _against_decay(e: Evidence) -> list[tuple[float, str, str]]:
         offers.append((-activation, "less-saturation", slopes))
     if weights < -1e-3:
         offers += [(-weights, "orthogonal-init", matrix), (-weights, "orthogonal-parametrisation", matrix)]
-    return [*offers, (0, "norm-regulariser", "it acts on the directions that the loss uses"), (0, "flossing", "it acts on the leading exponents, at moderate gain")]
+    return [
+        *offers,
+        (0, "norm-regulariser", "it acts on the directions that the loss uses"),
+        (0, "flossing", "it acts on the leading exponents, at moderate gain"),
+    ]
 
 
 def _against_growth(e: Evidence) -> list[tuple[float, str, str]]:
-    reason = f"a factor of e^(−{e.rate:.3g}) = {math.exp(-e.rate):.3g} on every Jacobian would bring the rate to zero" if 0 < e.rate < 50 else "it grows"
+    reason = (
+        f"a factor of e^(−{e.rate:.3g}) = {math.exp(-e.rate):.3g} on every Jacobian would bring the rate to zero" if 0 < e.rate < 50 else "it grows"
+    )
     offers = [(3, "smaller-gain", reason)]
     if e.slope_bound is not None:
         offers.append((2, "orthogonal-init", "singular values of 1 bound every step by the activation's largest slope"))

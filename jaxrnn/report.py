@@ -113,8 +113,8 @@ def figures(e: Evidence) -> list[Figure]:
 
     mean = float(e.lengths.mean()) if e.lengths.size else math.nan
     rows = [Figure("log gain over a sequence", f"{e.rate * mean:+.3f}", _error(e.rate_error * mean, 3), "nats")]
-    for i in range(min(3, len(e.exponents))):
-        rows.append(Figure(f"Lyapunov exponent {i + 1}", f"{e.exponents[i]:+.5f}", _error(e.standard_errors[i], 5), "nats per step"))
+    leading = list(zip(e.exponents, e.standard_errors, strict=True))[:3]
+    rows += [Figure(f"Lyapunov exponent {i}", f"{v:+.5f}", _error(se, 5), "nats per step") for i, (v, se) in enumerate(leading, 1)]
     middle = e.horizon[1]
     steps = "beyond the sequence" if math.isinf(middle) else "unknown" if math.isnan(middle) else f"{middle:.0f}"
     rows.append(Figure("memory horizon, median", steps, "", "steps"))

@@ -79,17 +79,19 @@ def fit(
         require_at(name, value, 1, None, "a number of updates or sequences")
     optimizer = optimizer or default_optimizer()
     opt_state = optimizer.init(params)
-    losses, norms, first, done = [], [], 0, 0
+    losses: list[np.ndarray] = []
+    norms: list[np.ndarray] = []
+    first = done = 0
     keys = jax.random.split(key, steps)
     while done < steps and not first:
         part = [sample(k, batch) for k in keys[done : done + chunk]]
         batches = jax.tree.map(lambda *leaves: jnp.stack(leaves), *part)
         params, opt_state, seen = _updates(step, params, state, opt_state, batches, loss=loss, optimizer=optimizer)
-        value, norm = (np.asarray(v) for v in seen)
-        bad = ~(np.isfinite(value) & np.isfinite(norm))
+        loss_seen, norm_seen = (np.asarray(v) for v in seen)
+        bad = ~(np.isfinite(loss_seen) & np.isfinite(norm_seen))
         first = done + int(np.argmax(bad)) + 1 if bad.any() else 0
-        losses.append(value)
-        norms.append(norm)
+        losses.append(loss_seen)
+        norms.append(norm_seen)
         done += len(part)
         if progress is not None:
             progress("training", done, steps)

@@ -203,7 +203,13 @@ def files(tmp_path_factory):
     np.save(folder / "flat.npy", np.arange(5.0))
     np.save(folder / "nan.npy", np.where(np.arange(10).reshape(2, 5) == 7, np.nan, 1.0))
     random = np.random.default_rng(0).normal
-    np.savez(folder / "gru.npz", weight_ih_l0=random(size=(12, 3)), weight_hh_l0=random(size=(12, 4)), bias_ih_l0=random(size=12), bias_hh_l0=random(size=12))
+    np.savez(
+        folder / "gru.npz",
+        weight_ih_l0=random(size=(12, 3)),
+        weight_hh_l0=random(size=(12, 4)),
+        bias_ih_l0=random(size=12),
+        bias_hh_l0=random(size=12),
+    )
     (folder / "words.txt").write_text("a b c\nd e f")
     (folder / "latin.txt").write_bytes(b"d\xe9j\xe0 vu")
     (folder / "own.py").write_text(OWN)

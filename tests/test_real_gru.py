@@ -1,6 +1,7 @@
 """Weights that somebody else trained: what the library measures is what NumPy measures, and the model speaks as its dictionary does."""
 
 import importlib.util
+import json
 import re
 import sys
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from experiments import real_gru
-from jaxrnn import adapters, diagnosis, linearize, lyapunov
+from jaxrnn import adapters, cli, diagnosis, linearize, lyapunov
 from jaxrnn._frames import random_frame
 from tests.models import relative
 
@@ -57,6 +58,23 @@ def test_the_diagnosis_of_ragged_words_has_the_exponents_of_the_numpy_loop():
     np.testing.assert_allclose(found.evidence.exponents, theirs, atol=AGREE)
     assert found.verdict == "stable"
     assert all(check.passed for check in found.checks)
+
+
+@needs_gru
+@pytest.mark.slow
+@pytest.mark.parametrize("route", ["from", "weights"])
+def test_the_command_finds_the_exponents_of_the_numpy_loop(route, tmp_path):
+    words = tmp_path / "words.npz"
+    real_gru.write_sequences(words)
+    options = {
+        "from": ["--from", "experiments.real_gru:encoder"],
+        "weights": ["--weights", str(real_gru.checkpoint()), "--kind", "torch-gru", "--prefix", "enc", "--data", f"npz:{words}"],
+    }
+    assert cli.main(["diagnose", *options[route], "--out", str(tmp_path / "out")]) == 0
+    found = json.loads((tmp_path / "out" / "diagnosis.json").read_text())
+    theirs = real_gru.numpy_exponents(real_gru.load(), real_gru.SETTINGS.words, frame(16))
+    np.testing.assert_allclose(found["exponents"], theirs, atol=AGREE)
+    assert sorted(found["lengths"]) == sorted(len(word) + 1 for word in real_gru.SETTINGS.words)
 
 
 @needs_gru

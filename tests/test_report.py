@@ -124,7 +124,9 @@ def _browser():
 
     options = selenium.ChromeOptions()
     options.binary_location = shutil.which("chromium")
-    for flag in "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-component-update disable-sync".split():
+    for (
+        flag
+    ) in "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-component-update disable-sync".split():
         options.add_argument(f"--{flag}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     return selenium.Chrome(options=options, service=Service(shutil.which("chromedriver")))
@@ -168,7 +170,8 @@ def test_a_browser_shows_the_page_whole_on_wide_and_narrow_screens_and_asks_for_
           overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
           unloaded: pictures.filter(p => !(p.complete && p.naturalWidth)).length,
           mute: pictures.filter(p => p.alt.trim().length < 20).length,
-          outside: [...shown, ...pictures].filter(e => !scrolled(e) && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 99)),
+          outside: [...shown, ...pictures].filter(e => !scrolled(e) && e.getBoundingClientRect().right > innerWidth + 1)
+            .map(e => e.outerHTML.slice(0, 99)),
           small: shown.filter(e => parseFloat(getComputedStyle(e).fontSize) < 13).length,
           scripts: document.scripts.length,
           headings: document.querySelectorAll("h1").length,

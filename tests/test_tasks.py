@@ -55,10 +55,10 @@ def test_images_are_pixels_in_the_unit_interval_classified_at_the_end(make, step
     batch = task.sample(KEY, 100)
     assert batch.xs.shape == (100, steps, 1)
     assert (float(batch.xs.min()), float(batch.xs.max())) == (0, 1)
-    assert (task.count + task.held_out_count, task.held_out_count) == (count, round(0.2 * count))
+    assert (task.sequences + task.held_out_sequences, task.held_out_sequences) == (count, round(0.2 * count))
     assert batch.targets["weight"].sum() == 100
     assert set(np.asarray(batch.targets["label"])[:, -1]) == set(range(10))
-    train, test = (np.asarray(part(KEY, n).xs[..., 0]) for part, n in ((task.sample, task.count), (task.held_out, task.held_out_count)))
+    train, test = (np.asarray(part(KEY, n).xs[..., 0]) for part, n in ((task.sample, task.sequences), (task.held_out, task.held_out_sequences)))
     assert len(np.unique(np.concatenate([train, test]), axis=0)) == len(np.unique(train, axis=0)) + len(np.unique(test, axis=0))
 
 
@@ -73,7 +73,7 @@ def test_text_asks_for_the_next_character(tmp_path):
     (tmp_path / "text").write_text("abcab" * 4)
     task = tasks.text(tmp_path / "text", 6)
     batch = task.sample(KEY, 3)
-    assert (task.n_in, task.n_out, task.count) == (3, 3, 3)
+    assert (task.n_in, task.n_out, task.sequences) == (3, 3, 3)
     np.testing.assert_array_equal(np.argmax(batch.xs, -1)[:, 1:], batch.targets["label"][:, :-1])
     shares = np.array([8, 8, 4]) / 20
     assert task.baseline == pytest.approx(-(shares * np.log(shares)).sum())
@@ -155,7 +155,7 @@ def test_numbers_outside_what_is_allowed_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"2 sequences cannot be split with held_out=0.1"):
         tasks.arrays(tmp_path / "a.npy", held_out=0.1)
     (tmp_path / "a.csv").write_text("1,2")
-    with pytest.raises(ValueError, match="ends in '.csv'; allowed is .npy or .npz"):
+    with pytest.raises(ValueError, match=r"ends in '.csv'; allowed is \.npy or \.npz"):
         tasks.arrays(tmp_path / "a.csv")
     np.savez(tmp_path / "a.npz", xs=np.ones((2, 9)), targets=np.ones(2))
     with pytest.raises(ValueError, match="no target lies in the first 4 steps"):

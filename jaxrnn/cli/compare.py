@@ -20,7 +20,11 @@ def run(config: CompareReports, argv: list[str]) -> int:
         labels = (str(config.a), str(config.b))
     with refusing():
         found = diagnosis.compare(a, b, labels=labels)
-    about = {"command": shlex.join(["jaxrnn", *argv]), f"command of {labels[0]}": a.get("command", ""), f"command of {labels[1]}": b.get("command", "")}
+    about = {
+        "command": shlex.join(["jaxrnn", *argv]),
+        f"command of {labels[0]}": a.get("command", ""),
+        f"command of {labels[1]}": b.get("command", ""),
+    }
     report.write_comparison(found, config.out, title=f"{labels[0]} and {labels[1]}", run=about)
     show.comparison(found)
     print(config.out)

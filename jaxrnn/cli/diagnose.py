@@ -90,11 +90,12 @@ def measure(loaded: Loaded, params: Any) -> Diagnosis:
 
 def _train(config: Diagnose, loaded: Loaded) -> training.Fit:
     """Training in float32: what a user would do, and twice as fast."""
-    params, state = cast(loaded.params, "float32"), cast(loaded.state, "float32")
+    assert loaded.loss is not None  # the options were checked
+    loss, params, state = loaded.loss, cast(loaded.params, "float32"), cast(loaded.state, "float32")
     sample = lambda key, batch: cast(loaded.sample(key, batch), "float32")
-    available = loaded.task.count if loaded.task is not None else None
+    available = loaded.task.sequences if loaded.task is not None else None
     work = lambda progress: training.fit(
-        loaded.step, params, state, sample, loaded.loss, steps=config.train_steps,
+        loaded.step, params, state, sample, loss, steps=config.train_steps,
         batch=config.batch if available is None else min(config.batch, available), key=jax.random.key(config.seed + 1),
         optimizer=training.default_optimizer(config.learning_rate), progress=progress,
     )  # fmt: skip
@@ -113,7 +114,7 @@ def _scores(config: Diagnose, loaded: Loaded, params: Any) -> tuple[str, ...]:
     task = loaded.task
     if task is None or task.metric is None or loaded.output is None:
         return ("The sequences diagnosed are the ones trained on.",)
-    count = min(200, task.held_out_count or 200)
+    count = min(200, task.held_out_sequences or 200)
     batch = cast(task.held_out(jax.random.key(config.seed), count), "float32")
     state = cast(loaded.state, "float32")
     score = lambda theta: training.evaluate(loaded.output, loaded.step, theta, state, batch, task.metric)

@@ -38,7 +38,7 @@ def load(config: Diagnose) -> Loaded:
     task = _task(config)
     key = jax.random.key(config.seed)
     if config.weights is not None:
-        bound = adapters.torch_weights(config.weights, config.kind, prefix=config.prefix, names=_names(config.names))
+        bound = adapters.torch_weights(config.weights, str(config.kind), prefix=config.prefix, names=_names(config.names))
         params, state = cast(bound.params, config.precision), cast(bound.state, config.precision)
         first = params["layers"][0] if "layers" in params else params
         if first["W_xh"].shape[1] != task.n_in:
@@ -52,7 +52,7 @@ def load(config: Diagnose) -> Loaded:
         step, state, output = cell.step, cell.init_state(params), cell.output
         loss = None if task.loss is None else cells.readout_loss(cell, task.loss)
         label = f"{config.cell}, {config.layers} × {config.hidden} units"
-    batch = task.held_out(jax.random.fold_in(key, 1), _sequences(config, task.held_out_count))
+    batch = task.held_out(jax.random.fold_in(key, 1), _sequences(config, task.held_out_sequences))
     if loss is None:
         batch = batch._replace(targets=None)
     return Loaded(f"{label}, {config.data}", step, params, state, loss, cast(batch, config.precision), output, task, task.sample)

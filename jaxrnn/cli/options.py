@@ -97,7 +97,15 @@ class Cells:
 FILES = ("text", "npy", "npz")
 """Kinds of data that name a file."""
 
-_RANGES = (("hidden", 1, 4096), ("layers", 1, 64), ("length", 1, 10**7), ("sequences", 1, 10**6), ("train_steps", 0, 10**8), ("batch", 1, 10**5), ("seed", 0, 2**32 - 1))
+_RANGES = (
+    ("hidden", 1, 4096),
+    ("layers", 1, 64),
+    ("length", 1, 10**7),
+    ("sequences", 1, 10**6),
+    ("train_steps", 0, 10**8),
+    ("batch", 1, 10**5),
+    ("seed", 0, 2**32 - 1),
+)
 _OF_A_CELL = ("cell", "hidden", "layers", "init", "gain")
 _OF_WEIGHTS = ("kind", "prefix", "names")
 _OF_DATA = ("data", "vocabulary")
@@ -120,7 +128,9 @@ def require(config: Diagnose) -> None:
         if config.kind is None:
             raise ValueError("--weights needs --kind torch-rnn, torch-gru or torch-lstm: the shapes alone do not tell what the arrays are of")
         if config.train_steps:
-            raise ValueError("--train-steps needs a readout and a loss, which --weights do not bring; use --from, whose function returns targets and loss")
+            raise ValueError(
+                "--train-steps needs a readout and a loss, which --weights do not bring; use --from, whose function returns targets and loss"
+            )
     else:
         _exclude(config, None, "need --weights", _OF_WEIGHTS)
     if config.vocabulary is not None and not config.data.startswith("text:"):

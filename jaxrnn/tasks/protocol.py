@@ -30,12 +30,12 @@ class Task(NamedTuple):
     metric_name: str
     baseline: float  # the metric of the best guess without memory
     solved: Callable[[float], bool]
-    count: int | None = None  # how many sequences there are to draw from; None for a source without end
-    held_out_count: int | None = None
+    sequences: int | None = None  # how many sequences there are to draw from; None for a source without end
+    held_out_sequences: int | None = None
 
 
 def cross_entropy(logits: Array, target: PyTree) -> Array:
-    """weight · (−log softmax(logits)[label]) of one step, nats.
+    """The loss weight · (−log softmax(logits)[label]) of one step, nats.
 
     >>> import jax.numpy as jnp
     >>> from jaxrnn import tasks
@@ -46,7 +46,7 @@ def cross_entropy(logits: Array, target: PyTree) -> Array:
 
 
 def squared_error(prediction: Array, target: PyTree) -> Array:
-    """weight · mean over outputs of (prediction − value)² of one step.
+    """The loss weight · mean over outputs of (prediction − value)² of one step.
 
     >>> import jax.numpy as jnp
     >>> from jaxrnn import tasks

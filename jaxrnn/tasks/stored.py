@@ -16,6 +16,7 @@ from jaxrnn.tasks.protocol import Batch, Task, accuracy, cross_entropy, mean_squ
 from jaxrnn.tasks.synthetic import mean_cross_entropy
 
 _PIXELS = 784
+Scores = tuple[int, int, Any, Any, str, float, Any]  # the fields of ``Task`` from n_in to solved
 _SAVE = "Save plain numeric arrays with numpy.savez(FILE, xs=…, lengths=…, targets=…), ragged ones padded."
 
 
@@ -111,7 +112,9 @@ def text(path: str | Path, length: int = 128, vocabulary: str | None = None, hel
             raise ValueError(f"{path} line {line} holds {c!r}, outside the vocabulary of {len(characters)} characters; add it, or clean the text")
     count = (len(content) - 1) // length
     if count < 1:
-        raise ValueError(f"{path} holds {len(content)} characters; a sequence of {length} steps needs {length + 1}: give a longer text or a shorter length")
+        raise ValueError(
+            f"{path} holds {len(content)} characters; a sequence of {length} steps needs {length + 1}: give a longer text or a shorter length"
+        )
     ids = np.array([index[c] for c in content], np.int32)
     inputs, labels = ids[: count * length].reshape(count, length), ids[1 : count * length + 1].reshape(count, length)
     targets = {"label": labels, "weight": np.ones(labels.shape, np.float32)}
@@ -178,8 +181,10 @@ def _targets(path: Path | str, found: dict[str, np.ndarray], ends: np.ndarray, x
     given = _numbers(path, "targets", found["targets"])
     whole = found["targets"].dtype.kind in "iu"
     at_end = given.shape == (count,)
-    if not at_end and given.shape[:2] != (count, steps) or given.ndim > 3 - whole:
-        raise ValueError(f"{path}: targets has shape {given.shape}; allowed are ({count},), ({count}, {steps}) and, for numbers, ({count}, {steps}, n_out)")
+    if (not at_end and given.shape[:2] != (count, steps)) or given.ndim > 3 - whole:
+        raise ValueError(
+            f"{path}: targets has shape {given.shape}; allowed are ({count},), ({count}, {steps}) and, for numbers, ({count}, {steps}, n_out)"
+        )
     valid = np.arange(steps) < ends[:, None]
     weight = (np.arange(steps) == ends[:, None] - 1 if at_end else valid).astype(dtype)
     if "weights" in found:
@@ -214,7 +219,7 @@ def _pixels(pixels: np.ndarray, labels: np.ndarray, length: int | None, held_out
     return _stored(xs, targets, None, (1, 10, cross_entropy, accuracy, "accuracy", 0.1, lambda right: right > 0.95), held_out)
 
 
-def _stored(xs: np.ndarray, targets: Any, lengths: np.ndarray | None, rest: tuple, held_out: float, encode: Callable = jnp.asarray) -> Task:
+def _stored(xs: np.ndarray, targets: Any, lengths: np.ndarray | None, rest: Scores, held_out: float, encode: Callable = jnp.asarray) -> Task:
     """A task over stored rows: some held out, drawn without repetition."""
     if not 0 <= held_out < 1:
         raise ValueError(f"held_out={held_out} must lie in [0, 1), the share of the sequences kept apart")

@@ -84,12 +84,20 @@ def copy(lag: int, symbols: int = 8, items: int = 10) -> Task:
         return Batch(jax.nn.one_hot(ids, symbols + 2, dtype=jnp.float32), {"label": label, "weight": weight})
 
     baseline = items * math.log(symbols) / length
-    return Task(sample, sample, symbols + 2, symbols + 1, cross_entropy, mean_cross_entropy, "mean cross entropy (nats)", baseline, lambda loss: loss < 0.1 * baseline)
+    return Task(
+        sample,
+        sample,
+        symbols + 2,
+        symbols + 1,
+        cross_entropy,
+        mean_cross_entropy,
+        "mean cross entropy (nats)",
+        baseline,
+        lambda loss: loss < 0.1 * baseline,
+    )
 
 
 def mean_cross_entropy(logits: Array, targets: dict[str, Array]) -> Array:
     """Mean over the weighted steps of the cross entropy, nats."""
     losses = jax.vmap(jax.vmap(cross_entropy))(logits, targets)
     return jnp.sum(losses) / jnp.sum(targets["weight"])
-
-
