@@ -58,7 +58,7 @@ def of_comparison(found: Comparison, training: tuple[Any, Any] | None = None) ->
 
     quantiles = lambda f: _numbers(f["transport_by_lag"]["log_transport"])
     pictures = [
-        _picture("compared_transport", "Transport by lag", "What is left of a perturbation after a number of steps: median and 10–90 % over starting times and sequences.",
+        _picture("compared_transport", "Transport by lag", "What is left of a perturbation after a number of steps: median and 10–90 %.",
                  f"Transport by lag, {both}: after the longest lag {_last(quantiles(a)[1])} and {_last(quantiles(b)[1])}.",
                  overlay(lambda f, label, ax: plots.transport_by_lag(quantiles(f), label=label, ax=ax))),
     ]  # fmt: skip
@@ -72,7 +72,7 @@ def of_comparison(found: Comparison, training: tuple[Any, Any] | None = None) ->
         )  # fmt: skip
     rates = lambda f: (_numbers(f["exponents"]), _numbers(f["standard_errors"]))
     pictures.append(
-        _picture("compared_spectrum", "Lyapunov exponents", "Rates at which independent perturbations grow, ± 2 standard errors; lost directions at the edge.",
+        _picture("compared_spectrum", "Lyapunov exponents", "Rates at which perturbations grow, ± 2 standard errors; lost directions at the edge.",
                  f"Lyapunov exponents, {both}: the leading ones are {rates(a)[0][0]:.4g} and {rates(b)[0][0]:.4g} nats per step.",
                  overlay(lambda f, label, ax: plots.lyapunov_spectrum(*rates(f), label=label, ax=ax)))
     )  # fmt: skip
@@ -104,7 +104,7 @@ def _state_gradients(e: Evidence) -> Picture | Omitted:
     rate, error = (float(e.exponents[0]), float(e.standard_errors[0]))
     ends = f"{_nats(g.log_last[1, 0])} at lag 0, {_last(g.log_last[1])} at the longest"
     text = f"Log-norm of the last loss's gradient by lag: {ends}; slope of the line {rate:+.4g} nats per step."
-    caption = "The last step's loss alone, followed back, with the slope of the leading Lyapunov exponent. On a straight line every step costs the same factor."
+    caption = "The last step's loss alone, followed back, with the slope of the leading Lyapunov exponent. On a line every step costs the same."
     draw = lambda ax: plots.state_gradients(g.log_last, rate=rate, rate_error=error, ax=ax)
     return _picture("state_gradients", title, caption, text, draw)
 
@@ -176,7 +176,7 @@ def _units(e: Evidence) -> Picture | Omitted:
         return Omitted(title, "the product of the Jacobians is not finite")
     names = [str(e.unit_names[i]) for i in np.argmax(e.unit_shares, 1)]
     text = f"Shares of the units in the direction that survives best: largest at the start {names[0]}, at the end {names[1]}."
-    caption = "Squared entries of the leading singular vectors of the whole product: where it is read at the start and found at the end. Mean over sequences."
+    caption = "Squared entries of the leading singular vectors of the whole product: where it is read at the start, where found at the end."
     return _picture("units", title, caption, text, lambda ax: plots.units(e.unit_shares, e.unit_names, ax=ax))
 
 

@@ -323,6 +323,7 @@ def _nothing(todo: Plan, common: dict[str, Any]) -> Evidence:
         exponents=unknown(todo.exponents), standard_errors=unknown(todo.exponents), rate=math.nan, rate_error=math.nan, freedom=0,
         log_radius=unknown(1), log_sigma=unknown(1), jacobian_steps=np.ones(1, int), eigenvalues=unknown(1, n) + 0j,
         product_lags=np.ones(1, int), product_log_sigma=unknown(0, 1, 1),
-        unit_names=("",) * n, unit_shares=unknown(2, n), blocks={}, transport=unknown(todo.steps + 1, columns), transport_by_lag=unknown(3, todo.steps + 1),
+        unit_names=("",) * n, unit_shares=unknown(2, n), blocks={},
+        transport=unknown(todo.steps + 1, columns), transport_by_lag=unknown(3, todo.steps + 1),
         horizon=unknown(3), censored=math.nan, split=None, slope_bound=None, gradient=None,
     )  # fmt: skip

@@ -124,10 +124,10 @@ def _browser():
 
     options = selenium.ChromeOptions()
     options.binary_location = shutil.which("chromium")
-    for (
-        flag
-    ) in "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-component-update disable-sync".split():
+    for flag in ("headless", "no-sandbox", "no-first-run", "disable-gpu", "disable-quic"):
         options.add_argument(f"--{flag}")
+    for asking in ("background-networking", "component-update", "sync"):
+        options.add_argument(f"--disable-{asking}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     return selenium.Chrome(options=options, service=Service(shutil.which("chromedriver")))
 
