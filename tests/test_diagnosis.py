@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrnn import _words, cells, diagnosis, evidence, flow, lyapunov
+from jaxrnn import _words, cells, diagnosis, evidence, flow, lyapunov, remedies
 
 
 class System(NamedTuple):
@@ -116,6 +116,9 @@ def test_verdict_and_reasons_of_a_known_system(name):
     assert found.verdict == s.verdict, found.reasons
     assert any(s.said in reason for reason in found.reasons), found.reasons
     assert all(check.passed for check in found.checks), found.checks
+    assert bool(found.remedies) == (found.verdict != "stable")
+    assert len({advice.name for advice in found.remedies}) == len(found.remedies)
+    assert all(remedies.CATALOGUE[advice.name] == advice.remedy and "nan" not in str(advice) for advice in found.remedies)
     json.dumps(found.to_dict(), allow_nan=False)
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from jaxrnn import cells, diagnosis, report, tasks
 from jaxrnn._pictures import COMPARISON, DIAGNOSIS
+from tests.test_diagnosis import SYSTEMS
 
 LADEN = '<script>alert("1")</script><img src=http://example.org/x.png> & $x$ {{ 7 * 7 }}'
 
@@ -112,6 +113,17 @@ def test_what_is_no_diagnosis_is_not_compared(found):
         diagnosis.compare(3, found["lstm"])
     with pytest.raises(ValueError, match="after is no diagnosis: it lacks verdict, exponents"):
         diagnosis.compare(found["lstm"], {})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_every_known_system_has_a_page_whose_pictures_are_told_in_words(name, tmp_path):
+    s = SYSTEMS[name]
+    d = diagnosis.diagnose(s.step, s.params, s.state, s.xs, length=s.length)
+    page = report.write(d, tmp_path, title=name)[0].read_text()
+    assert page.count("<img ") >= 6
+    assert "nan" not in " ".join(re.findall(r'alt="([^"]*)"', page))
+    assert f'class="verdict {s.verdict}"' in page
 
 
 def _browser():

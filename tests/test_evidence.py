@@ -1,0 +1,145 @@
+"""The evidence behind the pictures, against dense products and direct gradients; and the remedies that follow from it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrnn import _measure, cells, diagnosis, evidence, linearize, remedies, unroll
+
+B, T = 3, 9
+CELL = cells.with_readout(cells.stack(cells.lstm(2, 3), cells.gru(3, 2)), 2)
+PARAMS = CELL.init_params(jax.random.key(0), gain=1.5)
+STATE = CELL.init_state(PARAMS)
+XS = jax.random.normal(jax.random.key(1), (B, T, 2))
+LENGTHS = np.array([9, 4, 7])
+LOSS = cells.readout_loss(CELL, lambda prediction, target: target["weight"] * jnp.sum((prediction - target["value"]) ** 2))
+N = 8
+
+
+def targets(last):
+    """Values everywhere, asked up to ``last`` (B,)."""
+    weight = (np.arange(T) < np.asarray(last)[:, None]).astype(float)
+    return {"value": jax.random.normal(jax.random.key(2), (B, T, 2)), "weight": jnp.asarray(weight)}
+
+
+@pytest.fixture(scope="module")
+def found():
+    whole = diagnosis.diagnose(CELL.step, PARAMS, STATE, XS, targets=targets([9, 6, 3]), loss=LOSS)
+    ragged = diagnosis.diagnose(CELL.step, PARAMS, STATE, XS, targets=targets([9, 9, 9]), loss=LOSS, lengths=LENGTHS)
+    return {"whole": whole.evidence, "ragged": ragged.evidence}
+
+
+def products(b, length):
+    """∂h_t/∂h_0 for t = 0..length as dense products."""
+    out = [np.eye(N)]
+    for jacobian in np.asarray(linearize.jacobians(CELL.step, PARAMS, STATE, XS[b, :length])):
+        out.append(jacobian @ out[-1])
+    return out
+
+
+@pytest.mark.parametrize(("case", "lengths"), [("whole", [9, 9, 9]), ("ragged", LENGTHS)])
+def test_singular_values_of_products_are_those_of_the_dense_products(case, lengths, found):
+    e = found[case]
+    assert e.product_lags[-1] == T
+    for b, length in enumerate(lengths):
+        dense = products(b, length)
+        for i, lag in enumerate(e.product_lags):
+            if lag > length:
+                assert np.isnan(e.product_log_sigma[b, i]).all()
+                continue
+            sigma = np.linalg.svd(dense[lag], compute_uv=False)
+            known = ~np.isnan(e.product_log_sigma[b, i])
+            assert (known == (sigma > N * np.finfo(float).eps * sigma[0])).all()
+            np.testing.assert_allclose(np.exp(e.product_log_sigma[b, i][known]), sigma[known], rtol=1e-6, atol=1e-15)
+        assert e.log_gain[b] == pytest.approx(np.log(np.linalg.svd(dense[-1], compute_uv=False)[0]))
+
+
+@pytest.mark.parametrize(("case", "lengths"), [("whole", [9, 9, 9]), ("ragged", LENGTHS)])
+def test_shares_of_units_are_squares_of_the_leading_singular_vectors(case, lengths, found):
+    expected = np.zeros((2, N))
+    for b, length in enumerate(lengths):
+        left, _, right = np.linalg.svd(products(b, length)[-1])
+        expected += np.stack([right[0], left[:, 0]]) ** 2 / B
+    np.testing.assert_allclose(found[case].unit_shares, expected, atol=1e-10)
+    assert found[case].unit_names[:4] == ("0/h[0]", "0/h[1]", "0/h[2]", "0/c[0]")
+
+
+def test_the_gradient_of_the_last_loss_is_that_of_jax_grad(found):
+    last = [9, 6, 3]
+    logs = np.full((B, T + 1), np.nan)
+    for b, s in enumerate(last):
+        for t in range(s + 1):
+            h = STATE if t == 0 else jax.tree.map(lambda leaf, t=t: leaf[t - 1], unroll.states(CELL.step, PARAMS, STATE, XS[b, :t]))
+
+            def end(h, b=b, s=s, t=t):
+                for u in range(t, s):
+                    h = CELL.step(PARAMS, h, XS[b, u])
+                return LOSS(PARAMS, h, XS[b, s - 1], jax.tree.map(lambda leaf: leaf[b, s - 1], targets(last)))
+
+            grads = jax.tree.leaves(jax.grad(end)(h))
+            logs[b, s - t] = np.log(np.sqrt(sum((np.asarray(g) ** 2).sum() for g in grads)))
+    for lag in range(T + 1):
+        here = logs[~np.isnan(logs[:, lag]), lag]
+        expected = np.quantile(here, (0.1, 0.5, 0.9), method="inverted_cdf")
+        np.testing.assert_allclose(found["whole"].gradient.log_last[:, lag], expected, atol=1e-9)
+
+
+def test_the_gradient_of_the_last_loss_does_not_underflow():
+    xs, ys = jnp.zeros((1, 2000, 1)), jnp.ones((1, 2000, 1))
+    square = lambda a, h, x, y: jnp.sum((h - y) ** 2)
+    e = diagnosis.diagnose(lambda a, h, x: a * h + x, 0.5, jnp.zeros(1), xs, targets=ys, loss=square).evidence
+    np.testing.assert_allclose(np.diff(e.gradient.log_last[1]), np.log(0.5), rtol=1e-9)
+
+
+def test_blocks_add_up_to_the_transport_and_name_the_parts(found):
+    e = found["whole"]
+    names = ("0/h", "0/c", "1")
+    assert set(e.blocks) == {(a, b) for a in names for b in names}
+    assert all(values.shape == (T + 1,) for values in e.blocks.values())
+    assert (e.blocks["1", "0/h"][1:] == -np.inf).all()  # nothing flows from the upper layer to the lower
+    dense = {lag: [] for lag in range(T + 1)}
+    for b in range(B):
+        for k in range(T + 1):
+            product = np.eye(N)
+            for t, jacobian in enumerate(np.asarray(linearize.jacobians(CELL.step, PARAMS, STATE, XS[b]))):
+                product = jacobian @ product if t >= k else product
+                if t >= k:
+                    dense[t + 1 - k].append(np.linalg.norm(product[3:6, 3:6]) / np.sqrt(N))
+    for lag in range(1, T + 1):
+        assert np.exp(e.blocks["0/c", "0/c"][lag]) == pytest.approx(np.quantile(dense[lag], 0.5, method="inverted_cdf"))
+
+
+def test_eigenvalues_are_those_of_the_steps_they_name(found):
+    e = found["whole"]
+    jacobians = np.concatenate([np.asarray(linearize.jacobians(CELL.step, PARAMS, STATE, XS[b])) for b in range(B)])
+    assert e.eigenvalues.shape == (B * T, N)  # few enough for all
+    np.testing.assert_array_equal(e.jacobian_steps, np.tile(np.arange(1, T + 1), B))
+    for values, jacobian in zip(e.eigenvalues, jacobians, strict=True):
+        np.testing.assert_allclose(np.sort_complex(values), np.sort_complex(np.linalg.eigvals(jacobian)), atol=1e-6)
+
+
+def test_ragged_sequences_give_what_each_gives_alone(found):
+    alone = [diagnosis.diagnose(CELL.step, PARAMS, STATE, XS[b : b + 1, :length]).evidence for b, length in enumerate(LENGTHS)]
+    np.testing.assert_allclose(found["ragged"].log_gain, [e.log_gain[0] for e in alone])
+    total = sum(e.exponents.sum() * length for e, length in zip(alone, LENGTHS, strict=True))  # each is sorted by itself, the sum does not mind
+    assert found["ragged"].exponents.sum() * LENGTHS.sum() == pytest.approx(total, rel=1e-9)
+
+
+def test_products_at_one_step_only_need_no_batch_of_decompositions():
+    gains = _measure.gains(CELL.step, PARAMS, STATE, XS[:, :1], lags=(1,), count=B, k=N, batch=1)
+    assert gains.log_sigma.shape == (B, 1, N)
+
+
+def test_larger_states_are_given_more_work_of_matrix_products_within_minutes():
+    for n in (64, 128, 256, 512):
+        plan = evidence.plan(32, 784, n, 5 * n * n)
+        assert plan.sequences >= 8
+        assert plan.transport_stride <= 100
+        assert plan.seconds < 180
+
+
+def test_every_remedy_says_what_it_changes_its_price_and_its_source():
+    for name, remedy in remedies.CATALOGUE.items():
+        assert all(len(part) > 3 for part in remedy), name
+        assert remedy.what.endswith(".")
