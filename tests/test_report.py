@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -113,6 +114,13 @@ def test_what_is_no_diagnosis_is_not_compared(found):
         diagnosis.compare(3, found["lstm"])
     with pytest.raises(ValueError, match="after is no diagnosis: it lacks verdict, exponents"):
         diagnosis.compare(found["lstm"], {})
+
+
+def test_every_picture_of_the_pages_is_in_the_documentation_and_those_of_the_readme_exist():
+    root = Path(__file__).parents[1]
+    shown = {path.stem for path in (root / "docs" / "pictures").glob("*.png")}
+    assert shown >= {*DIAGNOSIS, *COMPARISON, "report", "comparison"}
+    assert all((root / place).is_file() for place in re.findall(r"!\[[^]]+\]\(([^)]+)\)", (root / "README.md").read_text()))
 
 
 @pytest.mark.slow

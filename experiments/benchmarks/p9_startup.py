@@ -15,7 +15,7 @@ from pathlib import Path
 
 from harness import arguments, save, table
 
-MODULES = "bptt, cells, checks, diagnosis, flow, initializers, linearize, lyapunov, spectra, theory, unroll"
+MODULES = "adapters, bptt, cells, checks, diagnosis, flow, initializers, linearize, lyapunov, remedies, spectra, tasks, theory, training, unroll"
 IMPORTS = {  # name: (imported before the clock starts, what is timed)
     "import jax, optax": ("", "import jax, optax"),
     "import jaxrnn": ("import jax, optax", "import jaxrnn"),
