@@ -124,6 +124,109 @@ def from_jacobians(
     return _measure(lambda h, q, j: (h, j @ q), (), frame, jacobians, len(jacobians), warmup, qr_every, blocks, dt)
 
 
+@jax.jit
+def kaplan_yorke(exponents: Array) -> Array:
+    """The Kaplan–Yorke dimension: how many leading exponents it takes until volumes shrink.
+
+    D = j + (λ_1 + … + λ_j) / |λ_{j+1}|, j the largest number whose exponents sum to 0 or more.
+
+    Args:
+        exponents: (..., k) in any order and unit, all there are or enough that their sum is negative; −inf is a
+            direction that dies at once.
+
+    Returns:
+        (...,): 0 where all are negative, k where even the sum of all is not (then more exponents are needed, or volume
+        does not shrink), NaN where one is.
+
+    Source: Kaplan, Yorke 1979.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxrnn import lyapunov
+    >>> round(float(lyapunov.kaplan_yorke(jnp.array([0.9056, 0.0, -14.572]))), 3)  # Lorenz
+    2.062
+    """
+    exponents = -jnp.sort(-jnp.asarray(exponents), axis=-1)
+    sums = jnp.cumsum(exponents, axis=-1)
+    whole = jnp.sum(sums >= 0, axis=-1)  # the sums of descending numbers rise, then fall: this counts a beginning
+    k = exponents.shape[-1]
+    at = lambda values, i: jnp.take_along_axis(values, jnp.clip(i, 0, k - 1)[..., None], -1)[..., 0]
+    before = jnp.where(whole > 0, at(sums, whole - 1), jnp.zeros((), sums.dtype))
+    dimension = whole.astype(sums.dtype) + jnp.where(whole < k, before / jnp.abs(at(exponents, whole)), 0)
+    return jnp.where(jnp.isnan(exponents).any(-1), jnp.nan, jnp.where(whole == 0, 0, dimension))
+
+
+@jax.jit
+def entropy_rate(exponents: Array) -> Array:
+    """Sum of the positive exponents (..., k), as (...): the rate at which nearby states come apart, in their unit.
+
+    By Ruelle's inequality an upper bound of the Kolmogorov–Sinai entropy, equal to it for Pesin's smooth measures.
+
+    Source: Pesin 1977; Ruelle 1978.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxrnn import lyapunov
+    >>> float(lyapunov.entropy_rate(jnp.array([0.5, 0.25, -3.0, -jnp.inf])))
+    0.75
+    """
+    exponents = jnp.asarray(exponents)
+    return jnp.where(jnp.isnan(exponents).any(-1), jnp.nan, jnp.sum(jnp.maximum(exponents, 0), axis=-1))
+
+
+def suggest_interval(
+    step: Step,
+    params: PyTree,
+    state: PyTree,
+    xs: PyTree,
+    *,
+    length: int | None = None,
+    k: int | None = None,
+    error: float = 1e-9,
+    probe: int = 200,
+) -> int:
+    """How many steps may lie between two orthonormalisations: the ``qr_every`` for ``spectrum``.
+
+    Pushed m steps, a frame gets the condition number κ(m) ≈ exp(max − min over columns of their log growth), and its
+    smallest direction is known to about ε·κ(m). The largest m with ε·κ(m) ≤ ``error`` over every stretch of the probe, and no
+    growth that could overflow.
+
+    Args:
+        step, params, state, xs, length, k: as for ``spectrum``.
+        error: of the log growth of an interval, nats.
+        probe: how many first steps to look at; they should be typical. Half of them turn the frame first.
+
+    Returns:
+        m ≥ 1, a Python int: this looks at numbers, so it is a host function and not for use under jit. 1 where a
+        direction was lost or float32 does not carry ``error`` at all.
+
+    Raises:
+        As ``spectrum``; ValueError: error not in (0, 1), probe below 2.
+
+    Cost: the spectrum of ``probe`` steps.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxrnn import lyapunov
+    >>> lyapunov.suggest_interval(lambda a, h, x: a * h, jnp.array([0.5, 0.01], jnp.float32), jnp.ones(2, jnp.float32), None, length=100, error=1e-4)
+    1
+    """
+    if not 0 < error < 1:
+        raise ValueError(f"error={error} must lie in (0, 1), nats per interval")
+    require_at("probe", probe, 2, None, "the number of steps to look at")
+    state, length = admit(step, params, state, xs, length)
+    T = min(probe, length)
+    seen = jax.tree.map(lambda leaf: leaf[:T], xs)
+    found = spectrum(step, params, state, seen, length=T, k=k, warmup=T // 2, blocks=T)
+    if bool((found.lost > 0).any()):
+        return 1
+    growth = np.concatenate([np.zeros((1, found.frame.shape[1])), np.cumsum(np.asarray(found.block_growth, np.float64), 0)])
+    lay = layout(state)
+    allowed, largest = np.log(error / lay.eps), 0.25 * np.log(np.finfo(lay.dtype).max)
+    for m in range(1, len(growth)):
+        window = growth[m:] - growth[:-m]
+        if (window.max(1) - window.min(1)).max() > allowed or np.abs(window).max() > largest:
+            return max(1, m - 1)
+    return len(growth) - 1
+
+
 def _starting_frame(frame: Array | None, n: int, k: int | None, dtype: np.dtype) -> Array:
     k = (n if frame is None else np.shape(frame)[-1]) if k is None else k
     require_at("k", k, 1, n, "the real dimension of the state")

@@ -283,3 +283,54 @@ def test_exponents_of_very_small_and_very_large_jacobians_are_right(scale):
     unit = lyapunov.from_jacobians(noise(6, (5, 3, 3)))
     np.testing.assert_allclose(found.exponents, unit.exponents + np.log(scale), rtol=1e-12)
     assert not found.lost.any()
+
+
+@pytest.mark.parametrize(
+    ("exponents", "dimension"),
+    [
+        ([0.9056, 0.0, -14.572], 2 + 0.9056 / 14.572),
+        ([-14.572, 0.9056, 0.0], 2 + 0.9056 / 14.572),
+        ([0.4192, np.log(0.3) - 0.4192], 1 + 0.4192 / (0.4192 - np.log(0.3))),
+        ([-1.0, -2.0], 0),
+        ([0.0, -1.0], 1),
+        ([1.0, -0.5], 2),
+        ([1.0, -np.inf, -np.inf], 1),
+        ([0.5], 1),
+        ([np.nan, -1.0], np.nan),
+    ],
+)
+def test_the_kaplan_yorke_dimension_of_known_spectra(exponents, dimension):
+    assert float(lyapunov.kaplan_yorke(jnp.array(exponents))) == pytest.approx(dimension, nan_ok=True)
+    batch = jnp.stack([jnp.array(exponents)] * 2)
+    np.testing.assert_array_equal(lyapunov.kaplan_yorke(batch)[0], lyapunov.kaplan_yorke(jnp.array(exponents)))
+
+
+def test_the_entropy_rate_is_the_sum_of_what_is_positive():
+    assert lyapunov.entropy_rate(jnp.array([[0.5, 0.25, -3.0, -jnp.inf], [-1.0, -1.0, -1.0, -1.0]])).tolist() == [0.75, 0]
+    assert np.isnan(lyapunov.entropy_rate(jnp.array([1.0, jnp.nan])))
+
+
+def test_the_suggested_interval_keeps_the_exponents_and_a_longer_one_does_not():
+    n = 64
+    W = 1.2 * noise(40, (n, n)) / np.sqrt(n)
+    model = (lambda W, h, x: W @ jnp.tanh(h), W, noise(41, (n,)), None)
+    every = lyapunov.suggest_interval(*model, length=1000, error=1e-7)
+    assert every >= 2
+    exact = lyapunov.spectrum(*model, length=120).exponents
+    errors = [np.abs(lyapunov.spectrum(*model, length=120, qr_every=m).exponents - exact).max() for m in (every, 3 * every)]
+    assert errors[0] < 1e-6
+    assert not errors[1] < 1e-5
+    assert lyapunov.suggest_interval(*model, length=1000, k=4) > every
+
+
+def test_the_suggested_interval_is_one_where_nothing_longer_can_be_trusted():
+    model = (lambda a, h, x: a * h, jnp.array([0.5, 1e-6], jnp.float32), jnp.ones(2, jnp.float32), None)
+    assert lyapunov.suggest_interval(*model, length=10) == 1  # float32 does not carry 1e-9
+    dead = (lambda a, h, x: a * h, jnp.array([0.5, 0.0]), jnp.ones(2), None)
+    assert lyapunov.suggest_interval(*dead, length=10) == 1
+    growing = (lambda a, h, x: a * h, jnp.array([1e40, 1e40]), jnp.zeros(2), None)
+    assert lyapunov.suggest_interval(*growing, length=100) == 1
+    with pytest.raises(ValueError, match=r"error=2 must lie in \(0, 1\)"):
+        lyapunov.suggest_interval(*dead, length=10, error=2)
+    with pytest.raises(ValueError, match="probe=1 must be at least 2"):
+        lyapunov.suggest_interval(*dead, length=10, probe=1)

@@ -68,3 +68,115 @@ def test_float32_stays_float32():
 def test_eigenvalues_of_very_large_and_very_small_matrices_are_right(dtype, scale):
     matrix = jnp.asarray(np.array([[1.0, 2.0], [3.0, 4.0]]) * scale, dtype)
     assert float(spectra.spectral_radius(matrix)) / scale == pytest.approx((5 + np.sqrt(33)) / 2, rel=1e-5)
+
+
+def rotations(seed, count, n):
+    return [np.linalg.qr(np.asarray(noise(seed + i, (n, n))))[0] for i in range(count)]
+
+
+@pytest.mark.parametrize("T", [1, 7, 150])
+def test_singular_values_of_a_product_that_is_known_are_found_over_six_hundred_nats(T):
+    """J_t = U_t diag(e^{d_t}) U_{t−1}ᵀ: the product is U_T diag(e^{Σ d_t}) U_0ᵀ."""
+    n = 16
+    turned = rotations(10, T + 1, n)
+    d = np.linspace(1.0, -3.0, n) + 0.3 * np.asarray(noise(9, (T, n)))
+    jacobians = jnp.asarray(np.stack([turned[t + 1] @ np.diag(np.exp(d[t])) @ turned[t].T for t in range(T)]))
+    found = spectra.product_log_singular_values(jacobians)
+    assert np.abs(found.logs - np.sort(d.sum(0))[::-1]).max() < 1e4 * EPS * max(1, np.abs(d).sum(0).max())
+    assert found.change.max() < 1e-10
+
+
+def test_small_singular_values_do_not_drown_as_in_the_explicit_product():
+    jacobians = noise(11, (60, 20, 20)) / np.sqrt(20)
+    found = spectra.product_log_singular_values(jacobians)
+    determinant = np.linalg.slogdet(np.asarray(jacobians))[1].sum()
+    assert float(found.logs.sum()) == pytest.approx(determinant, abs=1e-8)
+    explicit = np.linalg.svd(np.linalg.multi_dot(list(np.asarray(jacobians)[::-1])), compute_uv=False)
+    np.testing.assert_allclose(np.exp(found.logs[:5]), explicit[:5], rtol=1e-9)
+    assert np.log(explicit[-1]) - float(found.logs[-1]) > 20  # the explicit one stops at the rounding of the largest
+
+
+def test_products_overflow_nowhere_and_dead_directions_are_minus_infinity():
+    huge = spectra.product_log_singular_values(jnp.tile(jnp.diag(jnp.array([1e30, 1e-30])), (50, 1, 1)))
+    np.testing.assert_allclose(huge.logs, [50 * np.log(1e30), -50 * np.log(1e30)])
+    dead = spectra.product_log_singular_values(jnp.tile(jnp.diag(jnp.array([2.0, 0.0])), (3, 1, 1)))
+    assert dead.logs.tolist() == pytest.approx([3 * np.log(2), -np.inf])
+    assert not np.isnan(dead.change).any()
+
+
+def test_a_product_of_rotations_has_singular_values_of_one():
+    found = spectra.product_log_singular_values(jnp.asarray(np.stack(rotations(50, 40, 16))))
+    assert np.abs(found.logs).max() < 1e-12
+
+
+def test_the_departure_from_normality_is_that_of_the_schur_form():
+    normal = similar_to([3.0, -1.0, 0.5])
+    shift = jnp.eye(5, k=1)
+    assert float(spectra.henrici(normal)) < 100 * EPS
+    assert float(spectra.henrici(shift)) == pytest.approx(1)
+    full = noise(12, (6, 6))
+    by_difference = np.sqrt(1 - (np.abs(np.linalg.eigvals(full)) ** 2).sum() / np.linalg.norm(full) ** 2)
+    assert float(spectra.henrici(full)) == pytest.approx(by_difference, rel=1e-7)
+    np.testing.assert_allclose(spectra.henrici(jnp.stack([full, 1e200 * full, jnp.zeros((6, 6))])), [by_difference, by_difference, 0], atol=1e-7)
+
+
+def test_the_pseudospectrum_is_the_smallest_singular_value_at_every_point():
+    matrix = noise(13, (7, 7))
+    points = jnp.asarray(np.linspace(-2, 2, 5)[:, None] + 1j * np.linspace(-1, 1, 4))
+    found = spectra.pseudospectrum(matrix, points, batch=3)
+    assert found.shape == (5, 4)
+    for at in np.ndindex(5, 4):
+        direct = np.linalg.svd(complex(points[at]) * np.eye(7) - np.asarray(matrix), compute_uv=False)[-1]
+        assert float(found[at]) == pytest.approx(direct, rel=1e-10)
+    eigenvalues = spectra.eigenvalues(matrix)
+    assert spectra.pseudospectrum(matrix, eigenvalues).max() < 1e-12
+
+
+def test_the_pseudospectrum_of_a_normal_matrix_is_the_distance_to_its_eigenvalues():
+    values = np.array([3.0, -1.0, 0.5])
+    points = jnp.asarray(np.array([0.0, 1 + 1j, 2.5]))
+    distance = np.abs(np.asarray(points)[:, None] - values).min(1)
+    np.testing.assert_allclose(spectra.pseudospectrum(similar_to(values), points), distance, atol=1e-13)
+
+
+def test_the_kreiss_constant_bounds_the_largest_power_on_both_sides():
+    jordan = jnp.array([[0.9, 10.0], [0.0, 0.9]])
+    assert float(spectra.kreiss(jordan)) == pytest.approx(25.01, rel=1e-6)  # (r − 1)/σ_min has its maximum 25.01 near r = 1.1
+    for matrix in (jordan, 0.9 * noise(14, (12, 12)) / np.sqrt(12), 0.5 * jnp.eye(8) + 0.6 * jnp.eye(8, k=1)):
+        assert float(spectra.spectral_radius(matrix)) < 1
+        constant, peak = float(spectra.kreiss(matrix)), float(jnp.exp(spectra.transient_growth(matrix, length=300).max()))
+        assert constant * (1 - 1e-6) <= peak <= np.e * len(matrix) * constant
+    assert float(spectra.kreiss(similar_to([0.99, -0.5, 0.1]))) == pytest.approx(1, abs=1e-6)
+    assert float(spectra.kreiss(1.01 * jnp.eye(3))) == np.inf
+    assert float(spectra.kreiss(jnp.asarray(rotations(15, 1, 5)[0]))) == pytest.approx(1, abs=1e-6)
+
+
+def test_transient_growth_of_the_fourth_counterexample():
+    growth = np.asarray(spectra.transient_growth(jnp.array([[0.9, 10.0], [0.0, 0.9]]), length=100))
+    assert (np.exp(growth.max()), growth.argmax(), np.argmax(growth < 0)) == (pytest.approx(38.746, abs=5e-4), 9, 63)
+    growth = np.asarray(spectra.transient_growth(0.5 * jnp.eye(50) + jnp.eye(50, k=1), length=300))
+    assert (np.exp(growth.max()), growth.argmax(), np.argmax(growth < 0)) == (pytest.approx(5.98e13, rel=1e-3), 96, 210)
+    nilpotent = spectra.transient_growth(jnp.eye(3, k=1), length=5)
+    assert nilpotent.tolist() == pytest.approx([0, 0, 0, -np.inf, -np.inf, -np.inf], abs=1e-14)
+
+
+def test_non_normality_in_float32_stays_float32():
+    small = noise(16, (4, 4), np.float32) / 4
+    assert spectra.henrici(small).dtype == spectra.kreiss(small).dtype == spectra.transient_growth(small, length=3).dtype == np.float32
+    assert spectra.pseudospectrum(small, jnp.zeros(2, np.float32)).dtype == np.float32
+    assert spectra.product_log_singular_values(small[None]).logs.dtype == np.float32
+
+
+def test_what_is_not_square_or_too_few_is_refused():
+    for measure in (
+        spectra.henrici,
+        spectra.kreiss,
+        lambda m: spectra.pseudospectrum(m, jnp.zeros(1)),
+        lambda m: spectra.transient_growth(m, length=2),
+    ):
+        with pytest.raises(ValueError, match=r"shape \(2, 3\); the last two axes must be equal"):
+            measure(jnp.ones((2, 3)))
+    with pytest.raises(ValueError, match="sweeps=0 must be at least 1"):
+        spectra.product_log_singular_values(jnp.ones((1, 2, 2)), sweeps=0)
+    with pytest.raises(ValueError, match="angles=2 must be at least 4"):
+        spectra.kreiss(jnp.eye(2), angles=2)
