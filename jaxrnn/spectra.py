@@ -123,7 +123,7 @@ def product_log_singular_values(jacobians: Array, *, sweeps: int = 3) -> Product
 
     def sweep(carry: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], None]:
         frame, logs, _before = carry
-        back, _ = push(frame, jnp.swapaxes(jacobians[::-1], 1, 2))
+        back = push(frame, jnp.swapaxes(jacobians[::-1], 1, 2))[0]
         frame, new = push(back, jacobians)
         return (frame, new, logs), None
 
@@ -223,14 +223,14 @@ def kreiss(matrix: Array, *, angles: int = 48, radii: int = 24, rounds: int = 6)
     1.0
     """
     matrix = _require_square(matrix)
-    for name, value, low in (("angles", angles, 4), ("radii", radii, 4), ("rounds", rounds, 0)):
-        require_at(name, value, low, None, "a size of the grid")
+    for name, size, least in (("angles", angles, 4), ("radii", radii, 4), ("rounds", rounds, 0)):
+        require_at(name, size, least, None, "a size of the grid")
     radius = spectral_radius(matrix)
     real = radius.dtype
     low, high = jnp.log(jnp.asarray(1e-6, real)), jnp.log(10 * (1 + jnp.linalg.norm(matrix))).astype(real)
     across, around = jnp.linspace(-1, 1, radii, dtype=real), jnp.linspace(-1, 1, angles, dtype=real)
 
-    def look(carry: tuple[Array, ...], _: None) -> tuple[tuple[Array, ...], None]:
+    def look(carry: tuple, _: None) -> tuple[tuple, None]:
         best, log_r, angle, half_r, half_a = carry
         r, a = jnp.meshgrid(jnp.clip(log_r + half_r * across, low, high), angle + half_a * around)
         z = jax.lax.complex((1 + jnp.exp(r)) * jnp.cos(a), (1 + jnp.exp(r)) * jnp.sin(a))
