@@ -99,14 +99,15 @@ class Gains(NamedTuple):
 
 
 @compiled("step", "lags", "count", "k", "batch")
-def gains(step, params, state, xs, *, lags, count, k, batch):
-    """``Gains`` over ``lags``, ascending, the last one T.
+def gains(step, params, state, xs, ends, *, lags, count, k, batch):
+    """``Gains`` over ``lags``, ascending, the last one T; ``ends`` (B,) is the last valid step of each sequence.
 
     For a linear map gain and separation are equal; where the dynamics folds, two states cannot part further than the states reach.
     """
     lay, length = layout(state), lags[-1]
 
-    def one(x):
+    def one(row):
+        x, end = row
         products, logs = _products(step, params, lay, state, x, lags)
         left, sigma, right = jnp.linalg.svd(products[-1])
         before = [jnp.linalg.svd(products[:-1], compute_uv=False)] if len(lags) > 1 else []
@@ -116,13 +117,15 @@ def gains(step, params, state, xs, *, lags, count, k, batch):
         log_sigma = jnp.where((logs == -jnp.inf)[:, None], -jnp.inf, log_sigma)
         run = lambda start: jax.vmap(lay.ravel)(states(step, params, start, x, length=length))
         here = run(state)
-        size = jnp.exp(log_norm(here, (0, 1))) / jnp.sqrt(float(length)).astype(lay.dtype)
+        valid = (jnp.arange(length, dtype=end.dtype) < end)[:, None]
+        size = jnp.exp(log_norm(jnp.where(valid, here, 0), (0, 1))) / jnp.sqrt(end.astype(lay.dtype))
         size = jnp.where((size > 0) & (size < jnp.inf), size, 1)
         there = run(lay.unravel(lay.ravel(state) + size * right[0]))
         gain = jnp.where(jnp.isnan(sigma[0]), jnp.nan, log_sigma[-1, 0])
-        return Gains(gain, log_norm((there[-1] - here[-1]) / size, (0,)), log_sigma, jnp.stack([right[0], left[:, 0]]) ** 2)
+        shares = jnp.where(jnp.isfinite(gain), jnp.stack([right[0], left[:, 0]]) ** 2, jnp.nan)  # of a zero matrix they mean nothing
+        return Gains(gain, log_norm((there[-1] - here[-1]) / size, (0,)), log_sigma, shares)
 
-    return _each(one, xs, count, batch)
+    return _each(one, (xs, ends), count, batch)
 
 
 def _products(step, params, lay, state, x, lags):

@@ -14,11 +14,16 @@ TOLERANCE = math.log(10.0)
 _STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13)  # 97.5 %, 1 to 15 degrees
 
 
+def student(freedom: float) -> float:
+    """Student's 97.5 % quantile; fractions of a degree are rounded down."""
+    whole = int(min(freedom, 10**6))
+    return _STUDENT[whole - 1] if 1 <= whole <= len(_STUDENT) else 1.96 + 2.5 / max(whole, 1) if whole else math.inf
+
+
 def interval(e: Evidence) -> tuple[float, float]:
     """The 95 % interval of the log gain over a sequence of mean length, nats; infinite where the error is unknown."""
     mean = float(e.lengths.mean())
-    factor = _STUDENT[e.freedom - 1] if 1 <= e.freedom <= len(_STUDENT) else 1.96 + 2.5 / max(e.freedom, 1)
-    gain, half = e.rate * mean, factor * e.rate_error * mean
+    gain, half = e.rate * mean, student(e.freedom) * e.rate_error * mean
     return (gain - half, gain + half) if np.isfinite(half) and np.isfinite(gain) else (-np.inf, np.inf)
 
 
@@ -26,7 +31,7 @@ def reasons(verdict: str, e: Evidence) -> tuple[str, ...]:
     """Sentences with numbers; each says what it measured."""
     if not e.chosen.size:
         return ("No state is finite, from the first step on: nothing can be analysed.",)
-    said = [*_broken(e), *_gain(verdict, e), *_rate(e), *_memory(e), *_criterion(verdict, e), *_transient(verdict, e), *_split(e)]
+    said = [*_broken(e), *_gain(verdict, e), *_memory(e), *_criterion(verdict, e), *_rate(e), *_transient(verdict, e), *_split(e)]
     return tuple(said + _gradient(e))
 
 
@@ -101,11 +106,14 @@ def _gain(verdict: str, e: Evidence) -> list[str]:
     dead = int((e.log_gain == -np.inf).sum())
     said = []
     if np.isfinite(e.rate):
-        source = f"standard error between {_of(count, e.given)}" if count > 1 else "standard error between blocks of time: one sequence"
+        alone = "one sequence" if count == 1 else "all sequences take the same trajectory"
+        source = f"standard error between blocks of time: {alone}" if e.one_trajectory else f"standard error between {_of(count, e.given)}"
         gain = e.rate * mean
         said.append(
             f"Over a whole sequence ({mean:.4g} steps) a gradient changes by at most a factor of {_factor(gain)} "
             f"(log gain {gain:+.3f} ± {e.rate_error * mean:.3f} nats, {source})."
+            if np.isfinite(e.rate_error)
+            else f"(log gain {gain:+.3f} nats; one step of one sequence says nothing of its error)."
         )
     if dead:
         said.append(f"In {dead} of {count} sequences the product of Jacobians is exactly zero: no gradient reaches the start.")
@@ -123,6 +131,11 @@ def _rate(e: Evidence) -> list[str]:
     top, error = e.exponents[0], e.standard_errors[0]
     if np.isnan(top):
         return []
+    dead = e.log_gain == -np.inf
+    if top == -np.inf and not dead.all():
+        living = e.log_gain[~dead].sum() / e.lengths[~dead].sum()
+        some = f"in {dead.sum()} of {len(dead)} sequences every direction dies on the way" if dead.any() else "a random perturbation dies on the way"
+        return [f"Leading Lyapunov exponent −inf over all sequences: {some}; the largest gain of the others is {living:+.5f} nats per step."]
     if top == -np.inf:
         return ["Leading Lyapunov exponent −inf: every direction dies on the way (dead units or singular Jacobians)."]
     scale = f"a factor of e {'lost' if top < 0 else 'gained'} every {1 / abs(top):.3g} steps" if top else "no change"
@@ -131,7 +144,7 @@ def _rate(e: Evidence) -> list[str]:
         said[0] += f" That is of a random perturbation, of which little lies along the direction that does best; that one has {e.rate:+.5f}."
     lost = int((e.exponents == -np.inf).sum())
     if lost:
-        said.append(f"{lost} of the {len(e.exponents)} leading directions died or drowned in rounding (exponent −inf).")
+        said.append(f"{lost} of the {len(e.exponents)} leading directions died or drowned in rounding (exponent −inf): one singular Jacobian is enough.")
     return said
 
 
@@ -185,14 +198,15 @@ def _transient(verdict: str, e: Evidence) -> list[str]:
 
 
 def _split(e: Evidence) -> list[str]:
-    if e.split is None or not np.isfinite(e.split).all():
-        return []
+    if e.split is None or e.slope_bound is None or not np.isfinite(e.split).all():
+        return []  # of a gated cell the affine part is a matter of how gates and state are written down
     weights, activation = e.split
     share = f": {activation / (weights + activation):.0%} of the decay is the activation's" if weights < -1e-9 > activation else ""
     share = ": all of the decay is the activation's" if weights >= -1e-9 and weights + activation < -1e-9 else share
+    where = "" if len(set(e.lengths)) == 1 else f" (over the first {e.lengths.min()} steps, which all sequences have)"
     return [
-        f"Along a typical perturbation the affine part (weights, state carried over) contributes {weights:+.4f} "
-        f"and the slopes of activations and gates {activation:+.4f} nats per step{share}."
+        f"Along a typical perturbation the weights contribute {weights:+.4f} and the slopes of the activation {activation:+.4f} "
+        f"nats per step{where}{share}."
     ]
 
 
@@ -204,13 +218,16 @@ def _gradient(e: Evidence) -> list[str]:
         return ["The terms of the gradient through the state are all zero or not finite: no share by lag can be given."]
     apart = e.plan.max_lag if e.plan.max_lag < e.plan.steps - 1 else None  # beyond it lags are summed, not told apart
     shares = []
-    for part in (0.01, 0.1, 0.5):
-        lag = math.floor(part * mean) + 1
+    latest = max(g.times)  # no term reaches further back than from the last loss to the first step
+    lags = {math.floor(part * mean) + 1: part for part in (0.5, 0.1, 0.01)}  # of equal lags the smallest part
+    for lag, part in sorted(lags.items()):
         if apart is not None and lag > apart + 1:
             shares.append(f"unknown beyond {part:.0%} of the length (lags above {apart} were not told apart)")
-            continue
-        share, error = (g.lag_share[lag], g.lag_share_errors[lag]) if lag < len(g.lag_share) else (0.0, 0.0)
-        shares.append(f"{share:.3g}{'' if math.isinf(error) else f' ± {error:.1g}'} by lags of {lag} or more (beyond {part:.0%} of the length)")
+        elif lag < min(latest, len(g.lag_share)):
+            share, error = g.lag_share[lag], g.lag_share_errors[lag]
+            shares.append(f"{share:.3g}{'' if math.isinf(error) else f' ± {error:.1g}'} by lags of {lag} or more (beyond {part:.0%} of the length)")
+        else:
+            shares.append(f"none by lags of {lag} or more: the last loss is at step {latest}")
     where = f"{_of(e.plan.gradient_sequences, e.given)}, losses of {len(g.times)} of {e.plan.steps} steps"
     said = [f"Of the gradient of the loss (sum of the norms of its terms; {where}) the share carried is " + ", ".join(shares) + "."]
     if g.truncation_lags.size:

@@ -10,9 +10,9 @@ import numpy as np
 from jaxrnn import checks
 from jaxrnn._border import admit, sequence_length
 from jaxrnn._tree import layout, named_leaves
-from jaxrnn._words import TOLERANCE, compared, interval, reasons
+from jaxrnn._words import TOLERANCE, compared, interval, reasons, student
 from jaxrnn.checks import Check
-from jaxrnn.evidence import Evidence, Progress, gather
+from jaxrnn.evidence import Evidence, Progress, gather, quantiles
 from jaxrnn.flow import Loss, require_loss
 from jaxrnn.linearize import Step
 from jaxrnn.remedies import Advice, ranked
@@ -34,8 +34,7 @@ class Diagnosis(NamedTuple):
         """The diagnosis as plain numbers, strings and lists for JSON; inf, −inf and NaN become strings."""
         e = self.evidence
         gradient = None if e.gradient is None else {**e.gradient._asdict(), "times": list(e.gradient.times)}
-        with np.errstate(invalid="ignore"):  # the mean of two −inf
-            middle = np.median(e.product_log_sigma, axis=0) if len(e.chosen) else np.zeros((0, 0))
+        middle = quantiles(e.product_log_sigma)[1] if len(e.chosen) else np.zeros((0, 0))
         facts = {
             "verdict": self.verdict,
             "reasons": list(self.reasons),
@@ -44,7 +43,7 @@ class Diagnosis(NamedTuple):
             "exponents": e.exponents,
             "standard_errors": e.standard_errors,
             "horizon": {"quantiles": [0.1, 0.5, 0.9], "lags": e.horizon, "censored": e.censored},
-            "log_gain": {"per_sequence": e.log_gain, "rate": e.rate, "rate_error": e.rate_error},
+            "log_gain": {"per_sequence": e.log_gain, "rate": e.rate, "rate_error": e.rate_error, "freedom": e.freedom},
             "lengths": e.lengths,
             "first_nonfinite": e.first_nonfinite,
             "first_nonfinite_jacobian": e.first_nonfinite_jacobian,
@@ -139,7 +138,7 @@ class Change(NamedTuple):
     b: float
     a_error: float  # standard errors; NaN where there is none
     b_error: float
-    clear: bool | None  # whether the difference exceeds 1.96 standard errors of it (the two taken as independent); None without errors
+    clear: bool | None  # whether there is a difference, by Welch's test at 5 %; None without errors
 
 
 class Comparison(NamedTuple):
@@ -165,7 +164,8 @@ def compare(a: "Diagnosis | dict[str, Any]", b: "Diagnosis | dict[str, Any]", *,
         labels: what to call them.
 
     Returns:
-        ``Comparison``. A difference is called clear where it exceeds 1.96 of its standard errors √(se_a² + se_b²).
+        ``Comparison``. A difference is called clear where Welch's test rejects at 5 % that there is none, the two taken as
+        independent, and it exceeds rounding; between a finite value and −inf it always is.
 
     Raises:
         TypeError: an argument is neither. ValueError: a dictionary lacks what a diagnosis has.
@@ -178,8 +178,11 @@ def compare(a: "Diagnosis | dict[str, Any]", b: "Diagnosis | dict[str, Any]", *,
     'The verdict changes: before vanishing, after stable.'
     """
     facts = tuple(_facts(given, label) for given, label in zip((a, b), labels, strict=True))
-    rows = [_quantities(f) for f in facts]
-    changes = [Change(name, unit, x, y, xe, ye, _clear(x, y, xe, ye)) for (name, unit, x, xe), (_, _, y, ye) in zip(*rows, strict=True)]
+    rows = [_quantities(f, label) for f, label in zip(facts, labels, strict=True)]
+    changes = [
+        Change(name, unit, x, y, xe, ye, _clear(x, y, xe, ye, (xf, yf)))
+        for (name, unit, x, xe, xf), (_, _, y, ye, yf) in zip(*rows, strict=True)
+    ]
     changes = [c for c in changes if not (math.isnan(c.a) and math.isnan(c.b))]
     verdicts = (str(facts[0]["verdict"]), str(facts[1]["verdict"]))
     return Comparison(labels, verdicts, tuple(changes), compared(labels, verdicts, changes, facts), (facts[0], facts[1]))
@@ -198,28 +201,49 @@ def _facts(given: Any, label: str) -> dict[str, Any]:
     return given
 
 
-def _quantities(f: dict[str, Any]) -> list[tuple[str, str, float, float]]:
-    """(name, unit, value, standard error) of what two diagnoses are compared by."""
+def _quantities(f: dict[str, Any], label: str) -> list[tuple[str, str, float, float, float]]:
+    """(name, unit, value, standard error, its degrees of freedom) of what two diagnoses are compared by."""
+    try:
+        return _read(f)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise ValueError(f"{label} is no whole diagnosis ({type(error).__name__}: {error}); write it again") from error
+
+
+def _read(f: dict[str, Any]) -> list[tuple[str, str, float, float, float]]:
     mean = float(np.mean(f["lengths"])) if f["lengths"] else math.nan
     first = lambda values: float(values[0]) if values else math.nan
+    gain, free = f["log_gain"], float(f["log_gain"].get("freedom", math.inf))
     rows = [
-        ("log gain over a sequence", "nats", float(f["log_gain"]["rate"]) * mean, float(f["log_gain"]["rate_error"]) * mean),
-        ("leading Lyapunov exponent", "nats per step", first(f["exponents"]), first(f["standard_errors"])),
-        ("memory horizon, median", "steps", float(f["horizon"]["lags"][1]), math.nan),
-        ("median log largest |eigenvalue|", "nats per step", float(f["eigenvalue_criterion"]["median_log_radius"]), math.nan),
+        ("log gain over a sequence", "nats", float(gain["rate"]) * mean, float(gain["rate_error"]) * mean, free),
+        ("leading Lyapunov exponent", "nats per step", first(f["exponents"]), first(f["standard_errors"]), free),
+        ("memory horizon, median", "steps", float(f["horizon"]["lags"][1]), math.nan, 0.0),
+        ("median log largest |eigenvalue|", "nats per step", float(f["eigenvalue_criterion"]["median_log_radius"]), math.nan, 0.0),
     ]
     g = f.get("gradient")
     for part in (0.1, 0.5):
         lag = math.floor(part * mean) + 1 if g else 0
         known = g is not None and lag < len(g["lag_share"])
         share, error = (float(g["lag_share"][lag]), float(g["lag_share_errors"][lag])) if known and g else (math.nan, math.nan)
-        rows.append((f"share of the gradient beyond {part:.0%} of the length", "of its terms' norm", share, error))
+        rows.append((f"share of the gradient beyond {part:.0%} of the length", "of its terms' norm", share, error, f["plan"]["gradient_sequences"] - 1.0))
+    for name in ("standard_errors", "transport_by_lag"):  # read by the pictures
+        np.asarray(f[name]["log_transport"] if name == "transport_by_lag" else f[name], dtype=object).astype(np.float64)
     return rows
 
 
-def _clear(a: float, b: float, a_error: float, b_error: float) -> bool | None:
-    spread = math.hypot(a_error, b_error)
-    return abs(b - a) > 1.96 * spread if math.isfinite(spread) and math.isfinite(b - a) else None
+def _clear(a: float, b: float, a_error: float, b_error: float, freedom: tuple[float, float]) -> bool | None:
+    """Whether two values differ, by Welch's test at 5 % (its degrees of freedom between those of the two errors and their sum)."""
+    if math.isnan(a) or math.isnan(b):
+        return None
+    if not (math.isfinite(a) and math.isfinite(b)):
+        return a != b
+    if not (math.isfinite(a_error) and math.isfinite(b_error)):
+        return None
+    if abs(b - a) <= 1e-9 * max(abs(a), abs(b)):
+        return False  # rounding
+    squares = [a_error**2, b_error**2]
+    below = sum(square**2 / max(free, 1e-9) for square, free in zip(squares, freedom, strict=True))
+    degrees = sum(squares) ** 2 / below if below > 0 else math.inf
+    return abs(b - a) > student(degrees) * math.sqrt(sum(squares))
 
 
 def _admit(step, params, state, xs, targets, loss, length, lengths) -> tuple[PyTree, np.ndarray]:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxrnn import _measure, bptt, flow, spectra
 from jaxrnn._tree import layout
 from jaxrnn.cells import structure
+from jaxrnn.cells.compose import StackStep
 from jaxrnn.flow import Loss
 from jaxrnn.linearize import Step
 
@@ -63,6 +64,7 @@ class Evidence(NamedTuple):
 
     plan: Plan
     given: int  # how many sequences there were
+    given_steps: int  # of how many steps, the longest
     chosen: np.ndarray  # (B,) which of them were measured
     lengths: np.ndarray  # (B,) steps analysed of each: its length, or up to its last finite state; T is the longest
     first_nonfinite: np.ndarray  # (given,) first step whose state is not finite, 0 where there is none
@@ -74,6 +76,7 @@ class Evidence(NamedTuple):
     rate: float  # Σ log_gain / Σ lengths
     rate_error: float  # its standard error, as above
     freedom: int  # degrees of freedom of the errors: B − 1, or blocks of time − 1
+    one_trajectory: bool  # whether the errors come from blocks of time: one sequence, or all take the same trajectory
     jacobian_steps: np.ndarray  # (P,) the steps t of the sampled Jacobians
     eigenvalues: np.ndarray  # (P, n) of these, complex
     log_radius: np.ndarray  # (P,) log ρ(J_t)
@@ -81,7 +84,7 @@ class Evidence(NamedTuple):
     product_lags: np.ndarray  # (L,) steps from the start of a sequence
     product_log_sigma: np.ndarray  # (B, L, k) log σ_i(∂h_lag/∂h_0); NaN where drowned in rounding or past the end, −inf where zero
     unit_names: tuple[str, ...]  # one for each of the n real coordinates of the state
-    unit_shares: np.ndarray  # (2, n) mean over sequences of the squared entries of the singular vectors of σ₁(∂h_T/∂h_0): at the start, at the end
+    unit_shares: np.ndarray  # (2, n) mean over sequences of the squared entries of the singular vectors of σ₁(∂h_T/∂h_0): at the start, at the end; NaN where all are zero
     transport: np.ndarray  # (T + 1, K) mean over sequences that last so long of log(‖∂h_t/∂h_k‖_F / √n), NaN beyond
     transport_by_lag: np.ndarray  # (3, T + 1) its 10, 50 and 90 % quantiles over starting times and sequences
     blocks: dict[tuple[str, str], np.ndarray]  # {(from, to): (T + 1,)} median by lag of each block's transport; empty for one or many leaves
@@ -89,8 +92,10 @@ class Evidence(NamedTuple):
     censored: float  # share of starting times above 1/e to the end
     state_rate: np.ndarray  # (B,) growth of log‖h_t‖ per step over the second half
     movement: np.ndarray  # (B,) ‖h_t − h_{t−1}‖ over ‖h_t‖ there; 0 at rest
-    split: tuple[float, float] | None  # growth by weights and by activations; None where the step declares no structure
+    split: tuple[float, float] | None  # growth by weights and by activations over the steps all have; None where the step declares no structure
     slope_bound: float | None  # sup|φ'| of a cell with one activation; None for gated and for opaque steps
+    dies: bool  # whether the slope of that activation is exactly 0 at −1, as ReLU's
+    gated: bool | None  # whether all layers are gated; None for opaque steps
     gradient: Gradient | None  # None without a loss, or where states are not finite
 
 
@@ -150,29 +155,46 @@ def gather(
     usable = np.flatnonzero(lengths > 0)
     todo = plan(max(len(usable), 1), int(max(lengths.max(), 1)), lay.size, size, lay.dtype.itemsize)
     chosen = usable[: todo.sequences]
-    common: dict[str, Any] = {"given": len(lengths), "chosen": chosen, "lengths": lengths[chosen], "first_nonfinite": first_bad}
+    common: dict[str, Any] = {"given": len(lengths), "given_steps": length, "chosen": chosen, "lengths": lengths[chosen], "first_nonfinite": first_bad}
     common |= {"state_rate": state_rate[chosen], "movement": movement[chosen]}
     if not chosen.size:
         return _nothing(todo, common)
     lengths, overflown = lengths[chosen], bool((first_bad[chosen] > 0).any())
     xs, targets = (_held(tree, chosen, lengths, todo.steps) for tree in (xs, targets))
-    declared = structure(step)
+    found = _declared(step, params, state, xs, int(lengths.min()))
     if (lengths < todo.steps).any():
         xs = (xs, jnp.asarray(np.arange(todo.steps) < lengths[:, None]))
-        step, loss, declared = _measure.Masked(step), None if loss is None else _measure.MaskedLoss(loss), None
+        step, loss = _measure.Masked(step), None if loss is None else _measure.MaskedLoss(loss)
     gradient = None
     model: tuple = (step, params, state, xs)
-    found = _rates(model, lengths, todo, progress) | _transport(model, lengths, todo, progress)
-    found["split"], found["slope_bound"] = None, None if declared is None else declared.slope_bound
-    if declared is not None:
-        batch = _measure.batch_size(len(lengths), todo.dimension)
-        weights, activation = _measure.splits(step, params, state, xs, length=todo.steps, count=len(lengths), batch=batch)
-        found["split"] = (float(np.mean(weights)), float(np.mean(activation)))
+    same = _same(movement[chosen], state_rate[chosen], lengths)
+    found |= _rates(model, lengths, same, todo, progress) | _transport(model, lengths, todo, progress)
     progress("terms of the gradient", 5, 6)
     if loss is not None and not overflown:
         gradient = _gradient(model, targets, loss, lengths, todo)
     progress("self-checks", 6, 6)
     return Evidence(plan=todo, gradient=gradient, **common, **found)
+
+
+def _declared(step: Step, params: PyTree, state: PyTree, xs: PyTree, shortest: int) -> dict[str, Any]:
+    """What a built-in step says of itself, and the split of its growth over the steps that all sequences have."""
+    parts = [structure(part) for part in (step.steps if isinstance(step, StackStep) else (step,))]
+    gated = None if None in parts else all(part.slope_bound is None for part in parts if part is not None)
+    found: dict[str, Any] = {"gated": gated, "slope_bound": None, "dies": False, "split": None}
+    declared = structure(step)
+    if declared is None:
+        return found
+    count = len(jax.tree.leaves(xs)[0]) if jax.tree.leaves(xs) else 1
+    seen = jax.tree.map(lambda leaf: leaf[:, :shortest], xs)
+    batch = _measure.batch_size(count, layout(state).size)
+    weights, activation = _measure.splits(step, params, state, seen, length=shortest, count=count, batch=batch)
+    found |= {"slope_bound": declared.slope_bound, "split": (float(np.mean(weights)), float(np.mean(activation)))}
+    if declared.slope_bound is not None:
+        x = jax.tree.map(lambda leaf: leaf[0, 0], xs)
+        below = jax.tree.map(lambda leaf: -jnp.ones(leaf.shape, leaf.dtype), jax.eval_shape(declared.affine, params, state, x))
+        slopes = jax.jvp(lambda z: declared.pointwise(params, z), (below,), (below,))[1]
+        found["dies"] = all(not np.asarray(leaf).any() for leaf in jax.tree.leaves(slopes))
+    return found
 
 
 def _held(tree: PyTree, chosen: np.ndarray, lengths: np.ndarray, steps: int) -> PyTree:
@@ -181,7 +203,7 @@ def _held(tree: PyTree, chosen: np.ndarray, lengths: np.ndarray, steps: int) -> 
     return jax.tree.map(lambda leaf: jnp.asarray(leaf)[chosen[:, None], t], tree)
 
 
-def _rates(model: tuple, lengths: np.ndarray, todo: Plan, progress: Progress) -> dict[str, Any]:
+def _rates(model: tuple, lengths: np.ndarray, same: bool, todo: Plan, progress: Progress) -> dict[str, Any]:
     """Exponents, gains and eigenvalues."""
     step, params, state, xs = model
     T, count = todo.steps, len(lengths)
@@ -190,11 +212,12 @@ def _rates(model: tuple, lengths: np.ndarray, todo: Plan, progress: Progress) ->
     growth, over_time = (np.asarray(v) for v in _measure.growth(step, params, state, xs, length=T, count=count, k=todo.exponents, batch=batch))
     exponents, errors = _pooled(growth, lengths)
     order = np.argsort(-exponents)
-    exponents, errors = exponents[order], over_time[0] if count == 1 else errors[order]
+    alone = count == 1 or same
+    exponents, errors = exponents[order], over_time[0] if alone else errors[order]
     progress("gain over the whole length", 2, 6)
     lags = tuple(int(lag) for lag in np.unique(np.geomspace(1, T, 12).round()))
     at_most = min(todo.dimension, _SIGMAS)
-    parts = _measure.gains(step, params, state, xs, lags=lags, count=count, k=at_most, batch=batch)
+    parts = _measure.gains(step, params, state, xs, jnp.asarray(lengths), lags=lags, count=count, k=at_most, batch=batch)
     gain, separation, log_sigma_products, shares = (np.asarray(v, np.float64) for v in parts)
     rate, rate_error = _pooled(gain[:, None], lengths)
     bad = np.zeros(count, int)
@@ -202,14 +225,20 @@ def _rates(model: tuple, lengths: np.ndarray, todo: Plan, progress: Progress) ->
         flags = np.asarray(_measure.bad_jacobians(step, params, state, jax.tree.map(lambda leaf, b=b: leaf[b], xs), length=T))
         bad[b] = int(np.argmax(flags)) + 1 if flags.any() else 0
     progress("eigenvalues of the Jacobians", 3, 6)
-    there = np.asarray(lags)[None, :, None] <= lengths[:, None, None]
+    alive, there = np.isfinite(gain), np.asarray(lags)[None, :, None] <= lengths[:, None, None]
     return _sampled(model, lengths, todo) | {
         "first_nonfinite_jacobian": bad, "log_gain": gain, "log_separation": separation, "exponents": exponents, "standard_errors": errors,
-        "rate": float(rate[0]), "rate_error": float(over_time[0, 0] if count == 1 else rate_error[0]),
-        "freedom": (count if count > 1 else min(8, T)) - 1,
+        "rate": float(rate[0]), "rate_error": float(over_time[0, 0] if alone else rate_error[0]),
+        "freedom": (min(8, T) if alone else count) - 1, "one_trajectory": alone,
         "product_lags": np.asarray(lags), "product_log_sigma": np.where(there, log_sigma_products, np.nan),
-        "unit_names": layout(state).coordinate_names(), "unit_shares": shares.mean(0),
+        "unit_names": layout(state).coordinate_names(), "unit_shares": shares[alive].mean(0) if alive.any() else np.full(shares.shape[1:], np.nan),
     }  # fmt: skip
+
+
+def _same(movement: np.ndarray, state_rate: np.ndarray, lengths: np.ndarray) -> bool:
+    """Whether all sequences take one trajectory: input that does nothing leaves no spread between them to learn from."""
+    alike = lambda values: bool(np.ptp(values) <= 1e-9 * np.abs(values).max())
+    return len(set(lengths)) == 1 and alike(movement) and alike(state_rate)
 
 
 def _pooled(growth: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -300,10 +329,10 @@ def _gradient(model: tuple, targets: PyTree, loss: Loss, lengths: np.ndarray, to
     spread = share.std(0, ddof=1) / math.sqrt(count) if count > 1 else np.full(share.shape[1], np.inf)
     with np.errstate(invalid="ignore"):
         profile = _mean_while_lasting(profile, lengths[:count])
-        return Gradient(profile, _quantiles(tail), by_lag.mean(0), share.mean(0), spread, cosine.mean(0), np.asarray(lags), times)
+        return Gradient(profile, quantiles(tail), by_lag.mean(0), share.mean(0), spread, cosine.mean(0), np.asarray(lags), times)
 
 
-def _quantiles(values: np.ndarray) -> np.ndarray:
+def quantiles(values: np.ndarray) -> np.ndarray:
     """10, 50 and 90 % quantiles over axis 0 (3, ...) of what is not NaN; NaN where nothing is."""
     out = np.full((3, *values.shape[1:]), np.nan)
     for at in np.ndindex(values.shape[1:]):
@@ -320,10 +349,10 @@ def _nothing(todo: Plan, common: dict[str, Any]) -> Evidence:
     columns = -(-(todo.steps + 1) // todo.transport_stride)
     return Evidence(
         plan=todo, **common, first_nonfinite_jacobian=np.zeros(0, int), log_gain=unknown(0), log_separation=unknown(0),
-        exponents=unknown(todo.exponents), standard_errors=unknown(todo.exponents), rate=math.nan, rate_error=math.nan, freedom=0,
+        exponents=unknown(todo.exponents), standard_errors=unknown(todo.exponents), rate=math.nan, rate_error=math.nan, freedom=0, one_trajectory=False,
         log_radius=unknown(1), log_sigma=unknown(1), jacobian_steps=np.ones(1, int), eigenvalues=unknown(1, n) + 0j,
         product_lags=np.ones(1, int), product_log_sigma=unknown(0, 1, 1),
         unit_names=("",) * n, unit_shares=unknown(2, n), blocks={},
         transport=unknown(todo.steps + 1, columns), transport_by_lag=unknown(3, todo.steps + 1),
-        horizon=unknown(3), censored=math.nan, split=None, slope_bound=None, gradient=None,
+        horizon=unknown(3), censored=math.nan, split=None, slope_bound=None, dies=False, gated=None, gradient=None,
     )  # fmt: skip

@@ -61,7 +61,7 @@ CATALOGUE: dict[str, Remedy] = {
         "Arjovsky, Shah, Bengio 2016; Lezcano-Casado, Martínez-Rubio 2019",
     ),
     "less-saturation": Remedy(
-        "Keep units in the range where the activation is steep: smaller inputs, biases or weights, or normalised activations.",
+        "Keep units in the range where the activation is steep: inputs scaled to about 1, smaller biases or weights, or normalised activations.",
         "raises the slopes φ' in J_t = diag(φ') W towards their bound",
         "a more linear network; smaller input weights also carry less of the input",
         "LeCun et al. 1998; Pascanu, Mikolov, Bengio 2013",
@@ -92,7 +92,7 @@ CATALOGUE: dict[str, Remedy] = {
     ),
     "smaller-gain": Remedy(
         "Scale the recurrent weights down.",
-        "scales the weights' part of every J_t by the same factor",
+        "in a cell without gates, scales the weights' part of every J_t by the same factor; in a gated one, that of the gates and the candidate",
         "shorter memory in the directions that already decay",
         "Sompolinsky, Crisanti, Sommers 1988",
     ),
@@ -112,13 +112,13 @@ CATALOGUE: dict[str, Remedy] = {
         "Measure more, or longer, sequences.",
         "nothing: it narrows the interval",
         "time in proportion; the standard error falls with the square root of their number",
-        "statistics",
+        "",
     ),
     "look": Remedy(
         "Look at the step or the sequences that the reasons name.",
         "nothing: until the state and its Jacobians are finite and alive, no rate can be given",
         "none",
-        "statistics",
+        "",
     ),
 }
 """Name -> remedy; what each changes in the Jacobians, its price and its source."""
@@ -127,9 +127,10 @@ CATALOGUE: dict[str, Remedy] = {
 def ranked(verdict: str, e: Evidence) -> tuple[Advice, ...]:
     """The remedies that fit a verdict, those first that address most of the measured growth.
 
-    A remedy is placed by the rate, in nats per step, that it can take out of the measured growth or decay: the weights'
-    or the activation's part along a typical perturbation (``flow.growth_split``), or all of it for another
-    architecture. None has been tried on the model here.
+    Against decay a remedy is placed by the rate, in nats per step, that it can take out of it at most: what the weights
+    lose, or the slopes lose against their bound, along a typical perturbation (``flow.growth_split``); another architecture
+    could take out all of it and counts half, because it costs most. Where the step is opaque, and against growth, the order is that of the catalogue's experience.
+    None has been tried on the model here.
 
     >>> from jaxrnn import remedies
     >>> remedies.CATALOGUE["clipping"].changes[:7]
@@ -143,44 +144,46 @@ def ranked(verdict: str, e: Evidence) -> tuple[Advice, ...]:
 
 
 def _against_decay(e: Evidence) -> list[tuple[float, str, str]]:
-    longest = float(e.lengths.max())
+    longest, decay = float(e.lengths.max()), -e.rate
     wanted = f"over {longest:.0f} steps a rate of {-1 / longest:.2g} nats per step would keep a factor of 1/e"
-    bias = f"ln {longest:.0f} = {math.log(max(longest, 2)):.1f}"
-    all_of_it = -e.rate if np.isfinite(e.rate) else math.inf
-    if e.split is None:
-        return [
-            (3, "gate-bias", f"if the cell has gates, a bias of {bias} suits sequences of this length"),
-            (
-                2,
-                "orthogonal-init",
-                "it takes the recurrent weights' part out of the decay, if they have one (this step declares no structure to measure it by)",
-            ),
-            (1, "gated-cell", f"if it has none; {wanted}"),
-        ]
-    weights, activation = e.split
-    slopes = f"the slopes contribute {activation:+.3g} of {weights + activation:+.3g} nats per step"
-    matrix = f"the weights contribute {weights:+.3g} of {weights + activation:+.3g} nats per step"
-    if e.slope_bound is None:
-        gates = f"gates and slopes contribute {activation:+.3g} nats per step along a typical perturbation; a bias of {bias} suits this length"
-        return [(all_of_it, "gate-bias", gates), (0, "norm-regulariser", "it acts on the directions that the loss uses")]
-    offers = [(all_of_it, "gated-cell", wanted), (all_of_it, "linear-recurrence", f"{wanted}; no slope multiplies the state")]
-    if activation == -np.inf:
-        return [(math.inf, "living-units", "the slopes are exactly zero: units are dead along the way"), *offers]
-    if activation < 0:
-        offers.append((-activation, "less-saturation", slopes))
-    if weights < -1e-3:
-        offers += [(-weights, "orthogonal-init", matrix), (-weights, "orthogonal-parametrisation", matrix)]
-    return [
-        *offers,
-        (0, "norm-regulariser", "it acts on the directions that the loss uses"),
-        (0, "flossing", "it acts on the leading exponents, at moderate gain"),
-    ]
+    bias = f"the longest of these sequences asks for a bias of ln {longest:.0f} = {math.log(max(longest, 2)):.1f}"
+    dead = int((e.log_gain == -np.inf).sum())
+    offers: list[tuple[float, str, str]] = []
+    if dead and (e.split is None or e.dies):
+        offers.append((math.inf, "living-units", f"in {dead} of {len(e.log_gain)} sequences the product is exactly zero: units are dead along the way"))
+    if e.gated:
+        offers.append((decay, "gate-bias", bias))
+    elif e.split is None or e.slope_bound is None:
+        opaque = "its structure is not declared, so the parts of weights and slopes are not known"
+        offers += [(3, "gated-cell", f"if it has no gates: {wanted}"), (2, "gate-bias", f"if it has gates: {bias}"), (1, "orthogonal-init", opaque)]
+    else:
+        offers += _for_one_activation(*e.split, e.slope_bound, e.dies)
+        offers += [(decay / 2, "gated-cell", wanted), (decay / 2, "linear-recurrence", f"{wanted}; no slope multiplies the state")]
+    if e.gated is not None and not dead:
+        offers.append((0, "norm-regulariser", "it acts on the directions that the loss uses"))
+    return offers
+
+
+def _for_one_activation(weights: float, activation: float, bound: float, dies: bool) -> list[tuple[float, str, str]]:
+    """What less saturation and better weights can take out of the decay of h_t = φ(W h_{t−1} + …), sup|φ'| = ``bound``."""
+    offers: list[tuple[float, str, str]] = []
+    saturated = math.log(bound) - activation  # the rest of the activation's part lies in its bound
+    part = f"{activation:+.3g}".replace("-inf", "−inf")
+    if saturated > 1e-3 and not dies:  # the slopes of ReLU do not change with the size of what goes in
+        offers.append((saturated, "less-saturation", f"the slopes contribute {part} nats per step; at their steepest it would be {math.log(bound):+.3g}"))
+    gain = f" (times {1 / bound:.3g}, which makes up for slopes of at most {bound:.3g})" if bound < 1 else ""
+    lost = -weights - math.log(bound) if math.isfinite(weights) else 0.0
+    if lost > 1e-3:
+        reason = f"the weights contribute {weights:+.3g} nats per step; orthogonal ones contribute 0{gain}"
+        offers += [(lost, "orthogonal-init", reason), (lost, "orthogonal-parametrisation", reason)]
+    return offers
 
 
 def _against_growth(e: Evidence) -> list[tuple[float, str, str]]:
-    reason = (
-        f"a factor of e^(−{e.rate:.3g}) = {math.exp(-e.rate):.3g} on every Jacobian would bring the rate to zero" if 0 < e.rate < 50 else "it grows"
-    )
+    if e.gated is False and 0 < e.rate < 50:
+        reason = f"without gates, weights times e^(−{e.rate:.3g}) = {math.exp(-e.rate):.3g} bring the rate to about zero"
+    else:
+        reason = f"perturbations grow by {e.rate:+.3g} nats per step" if np.isfinite(e.rate) else "perturbations grow"
     offers = [(3, "smaller-gain", reason)]
     if e.slope_bound is not None:
         offers.append((2, "orthogonal-init", "singular values of 1 bound every step by the activation's largest slope"))
@@ -189,19 +192,21 @@ def _against_growth(e: Evidence) -> list[tuple[float, str, str]]:
 
 def _against_chaos(e: Evidence) -> list[tuple[float, str, str]]:
     top = float(e.exponents[0])
-    every = f"ln 2 / λ₁ = {math.log(2) / top:.0f} steps" if top > 0 else "ln 2 / λ₁ steps"
-    return [
-        (5, "smaller-gain", f"the leading exponent is {top:+.3g} nats per step; below the critical gain it is negative"),
+    critical = "; below the critical gain it is negative" if e.gated is False else ""
+    offers = [
+        (5, "smaller-gain", f"the leading exponent is {top:+.3g} nats per step{critical}"),
         (4, "stronger-input", "input that is strong against the recurrent drive suppresses chaos"),
         (3, "flossing", "it moves the leading exponents to zero, at moderate gain"),
-        (2, "forcing", f"if the target is chaotic too: force about every {every}"),
         (1, "clipping", "it keeps training finite meanwhile"),
     ]
+    every = math.log(2) / top if top > 0 else 0.0
+    return offers + [(2, "forcing", f"if the target is chaotic too: force about every ln 2 / λ₁ = {every:.0f} steps")] * (every >= 1.5)
 
 
 def _towards_a_verdict(e: Evidence) -> list[tuple[float, str, str]]:
-    if not e.chosen.size or e.first_nonfinite_jacobian.any():
+    if not e.chosen.size or e.first_nonfinite_jacobian.any() or (e.first_nonfinite > 0).any():
         return [(1, "look", "the state or a Jacobian is not finite at the step named above")]
     if (e.log_gain == -np.inf).any():
         return [(1, "look", "the product is exactly zero in some sequences (.evidence.log_gain): dead units, or inputs that reset the state")]
-    return [(1, "more-data", "the 95 % interval crosses the border of what counts as stable")]
+    known = np.isfinite(e.rate_error)
+    return [(1, "more-data", "the 95 % interval crosses the border of what counts as stable" if known else "from one step of one sequence no error can be told")]

@@ -11,6 +11,7 @@ import optax
 from jax import Array
 
 from jaxrnn._border import compiled, require_at
+from jaxrnn._measure import Masked, MaskedLoss
 from jaxrnn.flow import Loss
 from jaxrnn.linearize import Step
 from jaxrnn.tasks import Batch
@@ -111,15 +112,21 @@ def default_optimizer(rate: float = 1e-3, clip: float = 1.0) -> optax.GradientTr
 
 @compiled("step", "loss", "optimizer")
 def _updates(step, params, state, opt_state, batches, *, loss, optimizer):
-    def mean_loss(params, batch):
-        def one(x, y, length):
-            after = states(step, params, state, x)
-            each = jax.vmap(loss, (None, 0, 0, 0))(params, after, x, y)
-            there = True if length is None else jnp.arange(len(each), dtype=length.dtype) < length
-            return jnp.sum(jnp.where(there, each, jnp.zeros_like(each)))
+    def total(params, x, y):
+        return jnp.sum(jax.vmap(loss, (None, 0, 0, 0))(params, states(step, params, state, x), x, y))
 
-        values = jax.vmap(one, (0, 0, None if batch.lengths is None else 0))(batch.xs, batch.targets, batch.lengths)
-        return values.mean()
+    def total_to_the_end(params, x, y, end):
+        # Masking the sum alone would leave NaN · 0 in the gradient: what lies beyond the end is not read, and the state stands still.
+        t = jnp.arange(len(jax.tree.leaves(x)[0]), dtype=end.dtype)
+        held = lambda tree: jax.tree.map(lambda leaf: leaf[jnp.minimum(t, end - 1)], tree)
+        x = (held(x), t < end)
+        after = states(Masked(step), params, state, x)
+        return jnp.sum(jax.vmap(MaskedLoss(loss), (None, 0, 0, 0))(params, after, x, held(y)))
+
+    def mean_loss(params, batch):
+        if batch.lengths is None:
+            return jax.vmap(total, (None, 0, 0))(params, batch.xs, batch.targets).mean()
+        return jax.vmap(total_to_the_end, (None, 0, 0, 0))(params, batch.xs, batch.targets, batch.lengths).mean()
 
     def update(carry, batch):
         params, opt_state = carry

@@ -161,7 +161,7 @@ def square(params, h, x):
 
 
 def test_states_that_overflow_on_the_way_are_reported_not_refused():
-    xs = jnp.zeros((3, 40, 1)).at[2].set(-0.5)
+    xs = jnp.zeros((3, 40, 1)).at[1].set(1e-3).at[2].set(-0.5)
     loss = lambda params, h, x, y: jnp.sum(h * y)
     found = diagnosis.diagnose(square, jnp.ones(1), jnp.array([1.5]), xs[:2], targets=jnp.ones((2, 40, 1)), loss=loss)
     first = int(np.ceil(np.log2(np.log(np.finfo(float).max) / np.log(1.5))))  # 1.5^(2^t) overflows
@@ -215,6 +215,16 @@ def test_a_second_diagnosis_of_the_same_shapes_compiles_nothing():
 def scaled(params, h, x):
     """h ← x h, unit by unit: the inputs are the Jacobians."""
     return x * h
+
+
+def test_sequences_that_take_one_trajectory_are_no_evidence_between_them():
+    W, h = gaussian(40, 3.0), noise((40,))
+    step = lambda W, h, x: jnp.tanh(W @ h)
+    one, many = (diagnosis.diagnose(step, W, h, noise((count, 200, 1))).evidence for count in (1, 5))
+    assert one.one_trajectory
+    assert many.one_trajectory
+    assert one.rate_error == pytest.approx(many.rate_error, rel=1e-6)
+    assert one.rate_error > 0
 
 
 def test_a_linear_map_is_never_called_chaotic():

@@ -50,14 +50,35 @@ def test_chunks_do_not_change_the_numbers():
     np.testing.assert_array_equal(a.params["W_hh"], b.params["W_hh"])
 
 
-def test_steps_beyond_the_end_of_a_sequence_do_not_count():
-    def sample(key, batch, tail):
+def ragged(tail):
+    """Sequences of 5 valid steps of 8, whatever stands beyond; every step has a loss."""
+
+    def sample(key, batch):
         whole = TASK.sample(key, batch)
-        targets = {**whole.targets, "weight": jnp.ones_like(whole.targets["weight"])}
+        targets = {"value": whole.targets["value"].at[:, 5:].set(tail), "weight": jnp.ones_like(whole.targets["weight"])}
         return tasks.Batch(whole.xs.at[:, 5:].set(tail), targets, jnp.full(batch, 5, jnp.int32))
 
-    runs = [training.fit(*MODEL, lambda key, batch, tail=tail: sample(key, batch, tail), LOSS, steps=2, batch=2, key=KEY, chunk=1) for tail in (0, 9)]
-    np.testing.assert_array_equal(runs[0].loss, runs[1].loss)
+    return sample
+
+
+def test_what_lies_beyond_the_end_of_a_sequence_is_not_read_also_by_the_gradient():
+    def cut(key, batch):
+        whole = ragged(0)(key, batch)
+        first = lambda leaf: leaf[:, :5]
+        return tasks.Batch(first(whole.xs), jax.tree.map(first, whole.targets))
+
+    expected = training.fit(*MODEL, cut, LOSS, steps=3, batch=2, key=KEY, chunk=1)
+    for tail in (0, 9, jnp.nan, jnp.inf):
+        found = training.fit(*MODEL, ragged(tail), LOSS, steps=3, batch=2, key=KEY, chunk=1)
+        np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-6)
+        np.testing.assert_allclose(found.gradient_norm, expected.gradient_norm, rtol=1e-5)
+
+
+def test_a_state_that_would_explode_beyond_the_end_does_not_reach_the_gradient():
+    sample = lambda key, batch: tasks.Batch(jnp.ones((batch, 1000)), jnp.ones((batch, 1000)), jnp.full(batch, 4, jnp.int32))
+    grows, square = lambda a, h, x: a * h + x, lambda a, h, x, y: (h - y) ** 2
+    found = training.fit(grows, jnp.array(3.0), jnp.array(0.0), sample, square, steps=1, batch=2, key=KEY)
+    assert np.isfinite(found.gradient_norm).all()
 
 
 def test_the_first_step_that_is_not_finite_is_named_and_ends_the_training():
