@@ -104,7 +104,7 @@ def _state_gradients(e: Evidence) -> Picture | Omitted:
     rate, error = (float(e.exponents[0]), float(e.standard_errors[0]))
     ends = f"{_nats(g.log_last[1, 0])} at lag 0, {_last(g.log_last[1])} at the longest"
     text = f"Log-norm of the last loss's gradient by lag: {ends}; slope of the line {rate:+.4g} nats per step."
-    caption = "The last step's loss alone, followed back, with the slope of the leading Lyapunov exponent. On a line every step costs the same."
+    caption = "The last step's loss alone, followed back, beside the slope of the leading Lyapunov exponent, which it approaches over long lags."
     draw = lambda ax: plots.state_gradients(g.log_last, rate=rate, rate_error=error, ax=ax)
     return _picture("state_gradients", title, caption, text, draw)
 
@@ -120,7 +120,9 @@ def _gradient_by_lag(e: Evidence) -> Picture | Omitted:
     caption = (
         "Dots: share of the terms' norm at each lag. Line: at this lag or longer. Dashed: how far truncation at this lag would turn the gradient."
     )
-    draw = lambda ax: plots.gradient_by_lag(g.log_by_lag, g.lag_share, g.cosine, lag_share_errors=g.lag_share_errors, truncation_lag=lag, ax=ax)
+    end = int(np.flatnonzero(g.lag_share > 1e-16)[-1]) + 2  # beyond lies rounding
+    by_lag, share, cosine, errors = (values[:end] for values in (g.log_by_lag, g.lag_share, g.cosine, g.lag_share_errors))
+    draw = lambda ax: plots.gradient_by_lag(by_lag, share, cosine, lag_share_errors=errors, truncation_lag=lag, ax=ax)
     return _picture("gradient_by_lag", title, caption, text, draw)
 
 
@@ -162,18 +164,23 @@ def _eigenvalues(e: Evidence) -> Picture:
 def _blocks(e: Evidence) -> Picture | Omitted:
     title = "From part to part of the state"
     if not e.blocks:
-        return Omitted(title, "the state has one part only, or more than are told apart")
-    last = {pair: values[np.flatnonzero(~np.isnan(values))[-1]] for pair, values in e.blocks.items() if not np.isnan(values).all()}
-    best = max(last, key=lambda pair: last[pair]) if last else next(iter(e.blocks))
+        parts = len({name.split("[")[0].removeprefix("re ").removeprefix("im ") for name in e.unit_names})
+        return Omitted(title, "the state has one part only" if parts == 1 else f"the state has {parts} parts, too many to tell apart")
+    # At lag 0 every block is the identity or nothing; pairs that nothing ever joins are left out.
+    shown = {pair: np.where(np.arange(len(v)) > 0, v, np.nan) for pair, v in e.blocks.items() if (v[1:] > -np.inf).any()}
+    if not shown:
+        return Omitted(title, "nothing is left after the first step")
+    last = {pair: values[np.flatnonzero(~np.isnan(values))[-1]] for pair, values in shown.items()}
+    best = max(last, key=lambda pair: last[pair])
     text = f"Transport by lag between the parts of the state: at the longest lag most is left from {best[0]} to {best[1]}."
     caption = "The same transport, told apart by where a perturbation is made and where it is found (median over starting times and sequences)."
-    return _picture("transport_blocks", title, caption, text, lambda ax: plots.transport_blocks(e.blocks, ax=ax))
+    return _picture("transport_blocks", title, caption, text, lambda ax: plots.transport_blocks(shown, ax=ax))
 
 
 def _units(e: Evidence) -> Picture | Omitted:
     title = "Units that carry what survives"
     if not np.isfinite(e.unit_shares).all():
-        return Omitted(title, "the product of the Jacobians is not finite")
+        return Omitted(title, "nothing survives: the products of the Jacobians are zero or not finite")
     names = [str(e.unit_names[i]) for i in np.argmax(e.unit_shares, 1)]
     text = f"Shares of the units in the direction that survives best: largest at the start {names[0]}, at the end {names[1]}."
     caption = "Squared entries of the leading singular vectors of the whole product: where it is read at the start, where found at the end."

@@ -63,17 +63,10 @@ def sampled(e: Evidence) -> tuple[str, ...]:
 
 
 def compared(labels: tuple[str, str], verdicts: tuple[str, str], changes: Sequence[Any], facts: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-    """What differs between two diagnoses, in sentences."""
+    """What differs between two diagnoses, in sentences: the verdict, cautions, and one for each change that both know."""
     one, two = labels
     same = verdicts[0] == verdicts[1]
     said = [f"The verdict stays: {verdicts[0]}." if same else f"The verdict changes: {one} {verdicts[0]}, {two} {verdicts[1]}."]
-    for c in changes:
-        if math.isnan(c.a) or math.isnan(c.b):
-            continue
-        errors = [f" ± {e:.2g}" if math.isfinite(e) else "" for e in (c.a_error, c.b_error)]
-        how = {True: "a clear difference", False: "no clear difference", None: "no error known"}[c.clear]
-        text = f"{c.name[0].upper()}{c.name[1:]}: {one} {c.a:.4g}{errors[0]}, {two} {c.b:.4g}{errors[1]} {c.unit}"
-        said.append(f"{text} ({how}).")
     lengths = [float(np.mean(f["lengths"])) if f["lengths"] else math.nan for f in facts]
     if lengths[0] != lengths[1]:
         said.append(
@@ -83,6 +76,13 @@ def compared(labels: tuple[str, str], verdicts: tuple[str, str], changes: Sequen
         failed = [check["name"] for check in f.get("checks", ()) if not check["passed"]]
         if failed:
             said.append(f"Self-checks failed {label}: {', '.join(failed)}; do not trust its numbers.")
+    for c in changes:
+        if math.isnan(c.a) or math.isnan(c.b):
+            continue
+        errors = [f" ± {e:.2g}" if math.isfinite(e) else "" for e in (c.a_error, c.b_error)]
+        how = {True: "a clear difference", False: "no clear difference", None: "no error known"}[c.clear]
+        text = f"{c.name[0].upper()}{c.name[1:]}: {one} {c.a:.4g}{errors[0]}, {two} {c.b:.4g}{errors[1]} {c.unit}"
+        said.append(f"{text} ({how}).")
     return tuple(said)
 
 
@@ -144,7 +144,7 @@ def _rate(e: Evidence) -> list[str]:
         said[0] += f" That is of a random perturbation, of which little lies along the direction that does best; that one has {e.rate:+.5f}."
     lost = int((e.exponents == -np.inf).sum())
     if lost:
-        said.append(f"{lost} of the {len(e.exponents)} leading directions died or drowned in rounding (exponent −inf): one singular Jacobian is enough.")
+        said.append(f"{lost} of the {len(e.exponents)} leading directions died or drowned (exponent −inf): one singular Jacobian is enough.")
     return said
 
 

@@ -180,8 +180,7 @@ def compare(a: "Diagnosis | dict[str, Any]", b: "Diagnosis | dict[str, Any]", *,
     facts = tuple(_facts(given, label) for given, label in zip((a, b), labels, strict=True))
     rows = [_quantities(f, label) for f, label in zip(facts, labels, strict=True)]
     changes = [
-        Change(name, unit, x, y, xe, ye, _clear(x, y, xe, ye, (xf, yf)))
-        for (name, unit, x, xe, xf), (_, _, y, ye, yf) in zip(*rows, strict=True)
+        Change(name, unit, x, y, xe, ye, _clear(x, y, xe, ye, (xf, yf))) for (name, unit, x, xe, xf), (_, _, y, ye, yf) in zip(*rows, strict=True)
     ]
     changes = [c for c in changes if not (math.isnan(c.a) and math.isnan(c.b))]
     verdicts = (str(facts[0]["verdict"]), str(facts[1]["verdict"]))
@@ -224,7 +223,9 @@ def _read(f: dict[str, Any]) -> list[tuple[str, str, float, float, float]]:
         lag = math.floor(part * mean) + 1 if g else 0
         known = g is not None and lag < len(g["lag_share"])
         share, error = (float(g["lag_share"][lag]), float(g["lag_share_errors"][lag])) if known and g else (math.nan, math.nan)
-        rows.append((f"share of the gradient beyond {part:.0%} of the length", "of its terms' norm", share, error, f["plan"]["gradient_sequences"] - 1.0))
+        rows.append(
+            (f"share of the gradient beyond {part:.0%} of the length", "of its terms' norm", share, error, f["plan"]["gradient_sequences"] - 1.0)
+        )
     for name in ("standard_errors", "transport_by_lag"):  # read by the pictures
         np.asarray(f[name]["log_transport"] if name == "transport_by_lag" else f[name], dtype=object).astype(np.float64)
     return rows

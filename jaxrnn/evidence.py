@@ -84,7 +84,9 @@ class Evidence(NamedTuple):
     product_lags: np.ndarray  # (L,) steps from the start of a sequence
     product_log_sigma: np.ndarray  # (B, L, k) log σ_i(∂h_lag/∂h_0); NaN where drowned in rounding or past the end, −inf where zero
     unit_names: tuple[str, ...]  # one for each of the n real coordinates of the state
-    unit_shares: np.ndarray  # (2, n) mean over sequences of the squared entries of the singular vectors of σ₁(∂h_T/∂h_0): at the start, at the end; NaN where all are zero
+    unit_shares: (
+        np.ndarray
+    )  # (2, n) mean over sequences of the squared entries of the singular vectors of σ₁(∂h_T/∂h_0): at the start, at the end; NaN where all are zero
     transport: np.ndarray  # (T + 1, K) mean over sequences that last so long of log(‖∂h_t/∂h_k‖_F / √n), NaN beyond
     transport_by_lag: np.ndarray  # (3, T + 1) its 10, 50 and 90 % quantiles over starting times and sequences
     blocks: dict[tuple[str, str], np.ndarray]  # {(from, to): (T + 1,)} median by lag of each block's transport; empty for one or many leaves
@@ -155,7 +157,13 @@ def gather(
     usable = np.flatnonzero(lengths > 0)
     todo = plan(max(len(usable), 1), int(max(lengths.max(), 1)), lay.size, size, lay.dtype.itemsize)
     chosen = usable[: todo.sequences]
-    common: dict[str, Any] = {"given": len(lengths), "given_steps": length, "chosen": chosen, "lengths": lengths[chosen], "first_nonfinite": first_bad}
+    common: dict[str, Any] = {
+        "given": len(lengths),
+        "given_steps": length,
+        "chosen": chosen,
+        "lengths": lengths[chosen],
+        "first_nonfinite": first_bad,
+    }
     common |= {"state_rate": state_rate[chosen], "movement": movement[chosen]}
     if not chosen.size:
         return _nothing(todo, common)
@@ -349,7 +357,8 @@ def _nothing(todo: Plan, common: dict[str, Any]) -> Evidence:
     columns = -(-(todo.steps + 1) // todo.transport_stride)
     return Evidence(
         plan=todo, **common, first_nonfinite_jacobian=np.zeros(0, int), log_gain=unknown(0), log_separation=unknown(0),
-        exponents=unknown(todo.exponents), standard_errors=unknown(todo.exponents), rate=math.nan, rate_error=math.nan, freedom=0, one_trajectory=False,
+        exponents=unknown(todo.exponents), standard_errors=unknown(todo.exponents), rate=math.nan, rate_error=math.nan, freedom=0,
+        one_trajectory=False,
         log_radius=unknown(1), log_sigma=unknown(1), jacobian_steps=np.ones(1, int), eigenvalues=unknown(1, n) + 0j,
         product_lags=np.ones(1, int), product_log_sigma=unknown(0, 1, 1),
         unit_names=("",) * n, unit_shares=unknown(2, n), blocks={},

@@ -243,7 +243,7 @@ def units(shares: Any, names: Any, *, top: int = 20, ax: Axes | None = None) -> 
     if not 1 <= top <= _BARS:
         raise ValueError(f"top={top} must lie in [1, {_BARS}], the names that can be read below each other")
     values = np.where(np.isfinite(values), values, 0)
-    order = np.argsort(-values.sum(0), kind="stable")[:top]
+    order = np.argsort(-values.sum(0), kind="stable")[: max(1, min(top, (values.sum(0) > 1e-6).sum()))]
     y = np.arange(order.size)
     for j, (row, where) in enumerate(zip(values, ("at the start", "at the end"), strict=True)):
         held = np.cumsum(np.sort(row)[::-1])
@@ -281,7 +281,7 @@ def training(loss: Any, gradient_norm: Any, *, ax: Axes | None = None) -> Axes:
     Returns the axes of the loss; the first step that is not finite is marked.
 
     Args:
-        loss: (steps,) in its own unit; its axis is logarithmic if all of it is positive.
+        loss: (steps,) in its own unit; its axis is logarithmic if all of it is positive and it spans a decade.
         gradient_norm: (steps,) loss per parameter, on a logarithmic axis; an exact zero is a triangle on the lower edge.
 
     >>> training([2.0, 1.0, float("nan")], [1.0, 3.0, float("inf")]).texts[0].get_text()
@@ -293,7 +293,7 @@ def training(loss: Any, gradient_norm: Any, *, ax: Axes | None = None) -> Axes:
     for j, (axis, values) in enumerate(((ax, loss), (second, norm))):
         finite = values[np.isfinite(values)]
         _line(axis, steps, values, lw=2 - 1.2 * j, color=_COLOURS[j])
-        if (finite > 0).any() and (j or (finite > 0).all()):
+        if (finite > 0).any() and (j or finite.max() >= 10 * finite.min() > 0):
             axis.set_yscale("log")
         axis.tick_params(axis="y", which="both", labelcolor=_COLOURS[j], labelsize=11)
     ax.set(zorder=second.get_zorder() + 1, frame_on=False)

@@ -129,7 +129,7 @@ def ranked(verdict: str, e: Evidence) -> tuple[Advice, ...]:
 
     Against decay a remedy is placed by the rate, in nats per step, that it can take out of it at most: what the weights
     lose, or the slopes lose against their bound, along a typical perturbation (``flow.growth_split``); another architecture
-    could take out all of it and counts half, because it costs most. Where the step is opaque, and against growth, the order is that of the catalogue's experience.
+    could take out all of it and counts half, because it costs most. Where the step is opaque, and against growth, the order is fixed.
     None has been tried on the model here.
 
     >>> from jaxrnn import remedies
@@ -150,7 +150,8 @@ def _against_decay(e: Evidence) -> list[tuple[float, str, str]]:
     dead = int((e.log_gain == -np.inf).sum())
     offers: list[tuple[float, str, str]] = []
     if dead and (e.split is None or e.dies):
-        offers.append((math.inf, "living-units", f"in {dead} of {len(e.log_gain)} sequences the product is exactly zero: units are dead along the way"))
+        reason = f"in {dead} of {len(e.log_gain)} sequences the product is exactly zero: units are dead along the way"
+        offers.append((math.inf, "living-units", reason))
     if e.gated:
         offers.append((decay, "gate-bias", bias))
     elif e.split is None or e.slope_bound is None:
@@ -170,7 +171,9 @@ def _for_one_activation(weights: float, activation: float, bound: float, dies: b
     saturated = math.log(bound) - activation  # the rest of the activation's part lies in its bound
     part = f"{activation:+.3g}".replace("-inf", "−inf")
     if saturated > 1e-3 and not dies:  # the slopes of ReLU do not change with the size of what goes in
-        offers.append((saturated, "less-saturation", f"the slopes contribute {part} nats per step; at their steepest it would be {math.log(bound):+.3g}"))
+        offers.append(
+            (saturated, "less-saturation", f"the slopes contribute {part} nats per step; at their steepest it would be {math.log(bound):+.3g}")
+        )
     gain = f" (times {1 / bound:.3g}, which makes up for slopes of at most {bound:.3g})" if bound < 1 else ""
     lost = -weights - math.log(bound) if math.isfinite(weights) else 0.0
     if lost > 1e-3:
@@ -205,8 +208,8 @@ def _against_chaos(e: Evidence) -> list[tuple[float, str, str]]:
 
 def _towards_a_verdict(e: Evidence) -> list[tuple[float, str, str]]:
     if not e.chosen.size or e.first_nonfinite_jacobian.any() or (e.first_nonfinite > 0).any():
-        return [(1, "look", "the state or a Jacobian is not finite at the step named above")]
+        return [(1.0, "look", "the state or a Jacobian is not finite at the step named above")]
     if (e.log_gain == -np.inf).any():
-        return [(1, "look", "the product is exactly zero in some sequences (.evidence.log_gain): dead units, or inputs that reset the state")]
-    known = np.isfinite(e.rate_error)
-    return [(1, "more-data", "the 95 % interval crosses the border of what counts as stable" if known else "from one step of one sequence no error can be told")]
+        return [(1.0, "look", "the product is exactly zero in some sequences (.evidence.log_gain): dead units, or inputs that reset the state")]
+    crosses = "the 95 % interval crosses the border of what counts as stable"
+    return [(1.0, "more-data", crosses if np.isfinite(e.rate_error) else "from one step of one sequence no error can be told")]

@@ -97,14 +97,26 @@ def write_comparison(
         }
         for c in comparison.changes
     ]  # fmt: skip
+    told = sum(not (math.isnan(c.a) or math.isnan(c.b)) for c in comparison.changes)  # one sentence each, at the end
+    summary = comparison.sentences[: len(comparison.sentences) - told + 1]
     content = {
-        "title": title, "labels": comparison.labels, "verdicts": comparison.verdicts, "sentences": comparison.sentences,
+        "title": title, "labels": comparison.labels, "verdicts": comparison.verdicts, "summary": summary,
         "rows": rows, "pictures": [_embedded(p) for p in pictures], "details": details, "run": _run(run),
     }  # fmt: skip
     facts = json.dumps({"title": title, **comparison.to_dict(), "details": list(details), **(run or {})}, indent=1, allow_nan=False)
     files = {"comparison.html": _page("comparison.html", content), "comparison.json": facts.encode()}
     files |= {f"{p.name}.png": p.png for p in pictures}
     return _write_all(Path(path), files, [f"{name}.png" for name in _pictures.COMPARISON])
+
+
+def clear(folder: str | Path) -> None:
+    """Remove from a folder what ``write`` and ``write_comparison`` make there; other files stay, an emptied folder goes."""
+    folder = Path(folder)
+    pictures = [f"{name}.png" for name in (*_pictures.DIAGNOSIS, *_pictures.COMPARISON)]
+    for name in ("report.html", "diagnosis.json", "comparison.html", "comparison.json", *pictures):
+        (folder / name).unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def figures(e: Evidence) -> list[Figure]:

@@ -138,6 +138,17 @@ BAD = {
     "weights of another input size": (["--weights", "{gru.npz}", "--kind", "torch-gru"], "take 3 numbers a step; --data digits gives 1"),
     "weights of another kind": (["--weights", "{gru.npz}", "--kind", "torch-lstm"], "torch-lstm"),
     "weights by a name that is not there": (["--weights", "{gru.npz}", "--kind", "torch-gru", "--names", "weight_hh=nothing"], "nothing"),
+    "names that give a role twice": (
+        ["--weights", "{gru.npz}", "--kind", "torch-gru", "--names", "weight_hh=a", "weight_hh=b"],
+        "gives a role twice",
+    ),
+    "a batch of more than there is": (["--data", "npz:{labelled.npz}", "--train-steps", "2", "--batch", "5"], r"--batch 5 must lie in \[1, 3\]"),
+    "more sequences than are held out": (
+        ["--data", "npz:{labelled.npz}", "--train-steps", "2", "--batch", "2", "--sequences", "3"],
+        "held out from training",
+    ),
+    "classes that are no classes": (["--data", "npz:{hashes.npz}"], "holds the class 123456789; at most 100000"),
+    "negative weights": (["--data", "npz:{negative.npz}"], "none negative"),
     "names without a role": (["--weights", "{gru.npz}", "--kind", "torch-gru", "--names", "w_hh"], "--names w_hh must be ROLE=NAME"),
     "weights with pickled objects": (["--weights", "{pickled.npz}", "--kind", "torch-gru"], "holds pickled Python objects"),
     "weights cut short": (["--weights", "{cut.npz}", "--kind", "torch-gru"], "is not a whole .npz file"),
@@ -150,6 +161,10 @@ BAD = {
     "own model that returns too little": (["--from", "own:little"], r"little\(\) returned a tuple of 2; allowed are"),
     "own model without sequences": (["--from", "own:unbatched"], "axes 0 and 1 of each must be sequences and time"),
     "own model that cannot be trained": (["--from", "own:model", "--train-steps", "3"], r"which model\(\) does not return"),
+    "own model whose step raises": (["--from", "own:keyed"], r"step\(params, state, x\) raised KeyError: 'gain'"),
+    "own model that exits": (["--from", "own:stops"], r"stops\(\) raised SystemExit: 3"),
+    "own targets without time": (["--from", "own:flat"], r"the leaves of targets have the shapes \[\(3,\)\]"),
+    "own parameters that are integers": (["--from", "own:number"], "only floating and complex leaves have derivatives"),
     "own model with NaN": (["--from", "own:nan"], "holds nan at sequence 0, step 1"),
     "own model of integers": (["--from", "own:integers"], "only floating and complex leaves have derivatives"),
     "vocabulary without text": (["--vocabulary", "abc"], "--vocabulary belongs to --data text:FILE"),
@@ -179,6 +194,10 @@ step = lambda w, h, x: jnp.tanh(w * h + x)
 w, h, xs = jnp.array(0.9), jnp.zeros(2), jnp.ones((3, 4, 2))
 model = lambda: (step, w, h, xs)
 little = lambda: (step, w)
+keyed = lambda: (lambda w, h, x: w["gain"] * h, {}, h, xs)
+stops = lambda: exit(3)
+flat = lambda: (step, w, h, xs, jnp.ones(3), error)
+number = lambda: (lambda w, h, x: h * w["a"] + x, {"a": 2}, h, xs, xs, error)
 unbatched = lambda: (step, w, h, jnp.ones(4))
 nan = lambda: (step, w, h, xs.at[0, 0].set(jnp.nan))
 integers = lambda: (lambda w, h, x: h, w, jnp.zeros(2, jnp.int32), xs)
@@ -197,6 +216,9 @@ def files(tmp_path_factory):
     np.savez(folder / "batch.npz", xs=xs)
     np.savez(folder / "long.npz", xs=xs, lengths=[1, 2, 3, 6])
     np.savez(folder / "misfit.npz", xs=xs, targets=np.zeros(3))
+    np.savez(folder / "labelled.npz", xs=xs, targets=[0, 1, 0, 1])
+    np.savez(folder / "hashes.npz", xs=xs, targets=[0, 1, 0, 123456789])
+    np.savez(folder / "negative.npz", xs=xs, targets=[0, 1, 0, 1], weights=-np.ones((4, 5)))
     np.savez(folder / "pickled.npz", xs=np.array([[1.0], [2.0, 3.0]], dtype=object))
     (folder / "cut.npz").write_bytes((folder / "batch.npz").read_bytes()[:200])
     np.save(folder / "words.npy", np.array([["one", "two"]]))
@@ -301,6 +323,19 @@ def test_training_gives_two_diagnoses_and_a_comparison_that_two_folders_give_too
     a, b = (json.loads((folder / "comparison.json").read_text()) for folder in (out, tmp_path / "again"))
     assert a["changes"] == b["changes"]
     assert b["labels"] == ["before", "after"]
+
+
+def test_nothing_of_an_earlier_run_stays_beside_a_new_one(tmp_path):
+    for folder in (tmp_path / "before", tmp_path / "after", tmp_path):
+        folder.mkdir(exist_ok=True)
+        for name in ("comparison.html", "report.html", "training.png", "transport_blocks.png", "notes.txt"):
+            (folder / name).write_text("of another model")
+    assert cli.main([*SMALL, "--out", str(tmp_path)]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"before", "after", "notes.txt", "diagnosis.json", "report.html", *PICTURES}
+    assert [path.name for path in (tmp_path / "before").iterdir()] == ["notes.txt"]
+    settings = json.loads((tmp_path / "diagnosis.json").read_text())["settings"]
+    assert not {"batch", "learning_rate", "weights", "kind", "from"} & set(settings)
+    assert settings["hidden"] == 6
 
 
 def test_training_that_diverges_says_where_and_keeps_the_diagnosis_before(tmp_path, capsys):

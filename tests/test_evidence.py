@@ -165,7 +165,6 @@ def test_a_saturated_network_is_told_to_scale_its_inputs_and_not_that_its_units_
 
 
 def test_a_dead_network_is_told_so_also_where_its_step_is_opaque():
-    verdict, names, found = first_advice(cells.vanilla(1, 8, "relu"), -100 + NOISE, input_gain=0.0)
     dead = lambda params, h, x: jax.nn.relu(params["W_hh"] @ h - 10)
     params = cells.vanilla(1, 8).init_params(jax.random.key(0))
     for given in ((dead, params, jnp.ones(8), NOISE), (cells.vanilla(1, 8, "relu").step, {**params, "b_h": params["b_h"] - 10}, jnp.ones(8), NOISE)):

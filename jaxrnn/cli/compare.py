@@ -16,8 +16,8 @@ def run(config: CompareReports, argv: list[str]) -> int:
     with refusing():
         a, b = _read(config.a), _read(config.b)
     labels = config.labels or (config.a.resolve().name, config.b.resolve().name)
-    if labels[0] == labels[1]:
-        labels = (str(config.a), str(config.b))
+    if labels[0] == labels[1] or not all(label.strip() for label in labels):
+        labels = (f"first ({config.a})", f"second ({config.b})")
     with refusing():
         found = diagnosis.compare(a, b, labels=labels)
     about = {

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -17,7 +18,7 @@ import jaxrnn
 from jaxrnn import _atomic, _tree, diagnosis, evidence, report, training
 from jaxrnn.cli import show
 from jaxrnn.cli.load import Loaded, cast, load
-from jaxrnn.cli.options import BadInput, Diagnose, refusing
+from jaxrnn.cli.options import BadInput, Diagnose, applied, refusing
 from jaxrnn.diagnosis import Diagnosis
 
 
@@ -30,6 +31,8 @@ def run(config: Diagnose, argv: list[str]) -> int:
     title = config.title or loaded.label
     about = {"command": shlex.join(["jaxrnn", *argv]), "settings": _settings(config), "versions": versions()}
     found = measure(loaded, loaded.params)
+    for folder in (config.out, config.out / "before", config.out / "after"):
+        report.clear(folder)  # what an earlier run left there is of another model
     if not config.train_steps:
         _report(found, config.out, title, about)
         show.diagnosis(loaded.label, found)
@@ -78,7 +81,7 @@ def measure(loaded: Loaded, params: Any) -> Diagnosis:
     leaf = jax.tree.leaves(xs)[0]
     with refusing():
         lay = _tree.layout(loaded.state)
-    size = sum(leaf.size for leaf in jax.tree.leaves(params)) if loaded.loss is not None else 0
+    size = sum(int(np.size(leaf)) for leaf in jax.tree.leaves(params)) if loaded.loss is not None else 0
     plan = evidence.plan(leaf.shape[0], leaf.shape[1], lay.size, size, lay.dtype.itemsize)
     Console(stderr=True).print(f"[dim]{show.plan(plan)}[/dim]", highlight=False)
     work = lambda progress: diagnosis.diagnose(
@@ -93,10 +96,9 @@ def _train(config: Diagnose, loaded: Loaded) -> training.Fit:
     assert loaded.loss is not None  # the options were checked
     loss, params, state = loaded.loss, cast(loaded.params, "float32"), cast(loaded.state, "float32")
     sample = lambda key, batch: cast(loaded.sample(key, batch), "float32")
-    available = loaded.task.sequences if loaded.task is not None else None
     work = lambda progress: training.fit(
         loaded.step, params, state, sample, loss, steps=config.train_steps,
-        batch=config.batch if available is None else min(config.batch, available), key=jax.random.key(config.seed + 1),
+        batch=config.batch, key=jax.random.key(config.seed + 1),
         optimizer=training.default_optimizer(config.learning_rate), progress=progress,
     )  # fmt: skip
     return _with_progress("training", work)
@@ -134,6 +136,6 @@ def _report(found: Diagnosis, folder: Path, title: str, about: dict[str, Any]) -
 
 
 def _settings(config: Diagnose) -> dict[str, Any]:
-    """As JSON takes them."""
+    """The options that had a say, as JSON takes them."""
     plain = lambda value: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
-    return {name.rstrip("_"): plain(value) for name, value in asdict(config).items()}
+    return {name.rstrip("_"): plain(value) for name, value in asdict(config).items() if name in applied(config) and value not in (None, "", ())}

@@ -52,6 +52,8 @@ def load(config: Diagnose) -> Loaded:
         step, state, output = cell.step, cell.init_state(params), cell.output
         loss = None if task.loss is None else cells.readout_loss(cell, task.loss)
         label = f"{config.cell}, {config.layers} × {config.hidden} units"
+    if config.train_steps and task.sequences is not None and config.batch > task.sequences:
+        raise ValueError(f"--batch {config.batch} must lie in [1, {task.sequences}], the sequences to train on: a fifth of all are held out")
     batch = task.held_out(jax.random.fold_in(key, 1), _sequences(config, task.held_out_sequences))
     if loss is None:
         batch = batch._replace(targets=None)
@@ -103,7 +105,8 @@ def _task(config: Diagnose) -> Task:
 
 def _sequences(config: Diagnose, available: int | None) -> int:
     if config.sequences is not None and available is not None and config.sequences > available:
-        raise ValueError(f"--sequences {config.sequences} must lie in [1, {available}], the sequences there are")
+        there = "held out from training, a fifth of all" if config.train_steps and config.from_ is None else "there are"
+        raise ValueError(f"--sequences {config.sequences} must lie in [1, {available}], the sequences {there}")
     wanted = config.sequences or 32
     return wanted if available is None else min(wanted, available)
 
@@ -112,7 +115,10 @@ def _names(pairs: tuple[str, ...]) -> dict[str, str] | None:
     for pair in pairs:
         if "=" not in pair:
             raise ValueError(f"--names {pair} must be ROLE=NAME, such as weight_ih=encoder.weight_ih_l0")
-    return dict(pair.split("=", 1) for pair in pairs) or None
+    names = dict(pair.split("=", 1) for pair in pairs)
+    if len(names) < len(pairs):
+        raise ValueError(f"--names {' '.join(pairs)} gives a role twice; each role has one array")
+    return names or None
 
 
 def _own(config: Diagnose) -> Loaded:
@@ -124,14 +130,14 @@ def _own(config: Diagnose) -> Loaded:
     sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"--from {place}: importing {module_name} failed with {type(error).__name__}: {error}") from error
     function = getattr(module, name, None)
     if not callable(function):
         raise ValueError(f"--from {place}: {module_name} has no function {name!r}")
     try:
         given = function()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"--from {place}: {name}() raised {type(error).__name__}: {error}") from error
     parts = dict(zip(_FIELDS, given, strict=False)) if isinstance(given, tuple) and len(given) in (4, 6) else given
     if not isinstance(parts, Mapping) or not set(_FIELDS[:4]) <= set(parts) <= set(_FIELDS):
@@ -149,10 +155,11 @@ def _own(config: Diagnose) -> Loaded:
 
 def _batched(config: Diagnose, place: str, parts: dict[str, Any]) -> Loaded:
     """The user's model with as many sequences and steps as asked for."""
-    rows = [leaf.shape for leaf in jax.tree.leaves(parts["xs"]) if hasattr(leaf, "shape")]
-    if not rows or any(len(shape) < 2 for shape in rows):
-        raise ValueError(f"--from {place}: the leaves of xs have the shapes {rows}; axes 0 and 1 of each must be sequences and time")
-    count, steps = rows[0][:2]
+    for name in ("xs", "targets"):
+        shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(parts[name])]
+        if any(len(shape) < 2 for shape in shapes) or (name == "xs" and not shapes):
+            raise ValueError(f"--from {place}: the leaves of {name} have the shapes {shapes}; axes 0 and 1 of each must be sequences and time")
+    count, steps = jnp.shape(jax.tree.leaves(parts["xs"])[0])[:2]
     if config.length is not None and config.length > steps:
         raise ValueError(f"--length {config.length} must lie in [1, {steps}], the steps of the sequences")
     chosen = slice(0, _sequences(config, count))
@@ -165,4 +172,9 @@ def _batched(config: Diagnose, place: str, parts: dict[str, Any]) -> Loaded:
         return jax.tree.map(lambda leaf: leaf[at], batch)
 
     params, state = cast(parts["params"], config.precision), cast(parts["state"], config.precision)
+    if callable(parts["step"]):
+        try:  # once, outside any analysis: what it raises is the user's to see
+            jax.eval_shape(parts["step"], params, state, jax.tree.map(lambda leaf: leaf[0, 0], batch.xs))
+        except Exception as error:
+            raise ValueError(f"--from {place}: step(params, state, x) raised {type(error).__name__}: {error}") from error
     return Loaded(place, parts["step"], params, state, parts["loss"], batch, None, None, sample)

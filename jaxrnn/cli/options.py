@@ -137,6 +137,15 @@ def require(config: Diagnose) -> None:
         raise ValueError(f"--vocabulary belongs to --data text:FILE; this is --data {config.data}")
 
 
+def applied(config: Diagnose) -> set[str]:
+    """The names of the options that have a say in what is computed."""
+    unused: set[str] = set() if config.train_steps else {"train_steps", "batch", "learning_rate"}
+    if config.from_ is not None:
+        unused |= {*_OF_A_CELL, "weights", *_OF_WEIGHTS, *_OF_DATA}
+    unused |= set(_OF_A_CELL) if config.weights is not None else {"weights", *_OF_WEIGHTS}
+    return {field.name for field in dataclasses.fields(config)} - unused
+
+
 def _exclude(config: Diagnose, given: str | None, why: str, others: tuple[str, ...]) -> None:
     """Raise where one of ``others`` has not its default."""
     default = {field.name: field.default for field in dataclasses.fields(config)}

@@ -27,7 +27,8 @@ def diagnosis(label: str, found: Diagnosis) -> None:
     e = found.evidence
     console = Console(highlight=False)
     color = _COLORS.get(found.verdict, "red")
-    console.print(f"{label}, {e.given} sequences of {e.plan.steps} steps: {found.verdict}", markup=False, style=f"bold {color}")
+    steps = f"{e.given_steps} steps" + (f" ({e.plan.steps} analysed)" if e.plan.steps < e.given_steps else "")
+    console.print(f"{label}, {e.given} sequence{'s' * (e.given != 1)} of {steps}: {found.verdict}", markup=False, style=f"bold {color}")
     table = Table("quantity", "value", "± std. error", "unit")
     for row in report.figures(e):
         table.add_row(*row)

@@ -16,6 +16,7 @@ from jaxrnn.tasks.protocol import Batch, Task, accuracy, cross_entropy, mean_squ
 from jaxrnn.tasks.synthetic import mean_cross_entropy
 
 _PIXELS = 784
+_CLASSES = 100_000  # more would not fit a readout
 Scores = tuple[int, int, Any, Any, str, float, Any]  # the fields of ``Task`` from n_in to solved
 _SAVE = "Save plain numeric arrays with numpy.savez(FILE, xs=…, lengths=…, targets=…), ragged ones padded."
 
@@ -179,7 +180,7 @@ def _targets(path: Path | str, found: dict[str, np.ndarray], ends: np.ndarray, x
             raise ValueError(f"{path} holds weights without targets; add targets, or leave the weights out")
         return None, (0, None, None, "", float("nan"), lambda value: False)
     given = _numbers(path, "targets", found["targets"])
-    whole = found["targets"].dtype.kind in "iu"
+    whole = found["targets"].dtype.kind in "iub"
     at_end = given.shape == (count,)
     if (not at_end and given.shape[:2] != (count, steps)) or given.ndim > 3 - whole:
         raise ValueError(
@@ -188,8 +189,13 @@ def _targets(path: Path | str, found: dict[str, np.ndarray], ends: np.ndarray, x
     valid = np.arange(steps) < ends[:, None]
     weight = (np.arange(steps) == ends[:, None] - 1 if at_end else valid).astype(dtype)
     if "weights" in found:
-        if found["weights"].shape != (count, steps) or found["weights"].dtype.kind not in "fiub" or not np.isfinite(found["weights"]).all():
-            raise ValueError(f"{path}: weights has shape {found['weights'].shape}; it must be ({count}, {steps}) finite numbers")
+        if (
+            found["weights"].shape != (count, steps)
+            or found["weights"].dtype.kind not in "fiub"
+            or not (found["weights"] >= 0).all()
+            or np.isinf(found["weights"]).any()
+        ):
+            raise ValueError(f"{path}: weights has shape {found['weights'].shape}; it must be ({count}, {steps}) finite numbers, none negative")
         weight = found["weights"].astype(dtype) * valid
     values = np.repeat(given[:, None], steps, 1) if at_end else given
     asked = values[weight > 0]
@@ -203,6 +209,8 @@ def _targets(path: Path | str, found: dict[str, np.ndarray], ends: np.ndarray, x
     if asked.min() < 0:
         raise ValueError(f"{path}: targets holds the class {asked.min()}; classes count from 0 (use weights 0 where none is known)")
     classes = int(asked.max()) + 1
+    if classes > _CLASSES:
+        raise ValueError(f"{path}: targets holds the class {classes - 1}; at most {_CLASSES} classes are read out: renumber them from 0")
     share = float(np.bincount(asked).max() / len(asked))
     return {"label": np.where(weight > 0, values, 0).astype(np.int32), "weight": weight}, (
         classes, cross_entropy, accuracy, "accuracy", share, lambda right: right > 0.9 + 0.1 * share)  # fmt: skip
@@ -252,7 +260,7 @@ def _mnist() -> tuple[np.ndarray, np.ndarray]:
 def _numbers(path: Path | str, name: str, array: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{path}: {name} has dtype {array.dtype}; allowed are real numbers")
-    return array if name == "targets" and array.dtype.kind in "iu" else array.astype(np.result_type(array.dtype, np.float32))
+    return array.astype(np.int64) if name == "targets" and array.dtype.kind in "iub" else array.astype(np.result_type(array.dtype, np.float32))
 
 
 def _require_finite(path: Path | str, name: str, values: np.ndarray, ends: np.ndarray) -> None:
