@@ -5,6 +5,7 @@
 Two runs on the handwritten digits: the default, and an LSTM before and after training. With chromium on the machine, the pages too.
 """
 
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -29,14 +30,14 @@ def page(path, out, width, height):
     """What a browser shows of a page, as a PNG."""
     with tempfile.TemporaryDirectory() as profile:
         flags = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars", f"--user-data-dir={profile}")
-        command = ["chromium", *flags, f"--window-size={width},{height}", f"--screenshot={out}", path.as_uri()]
+        command = ["chromium", *flags, f"--window-size={width},{height}", f"--screenshot={out}", path.resolve().as_uri()]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
 
 
 def main(settings=Settings()):
     settings.out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        plain, trained = Path(folder) / "plain", Path(folder) / "trained"
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # so that the pages name no folder of this machine
+        plain, trained = Path("plain"), Path("trained")
         for command, out in ((settings.plain, plain), (settings.trained, trained)):
             if cli.main([*command, "--out", str(out)]):
                 return 1

@@ -187,7 +187,7 @@ def _against_growth(e: Evidence) -> list[tuple[float, str, str]]:
         reason = f"without gates, weights times e^(−{e.rate:.3g}) = {math.exp(-e.rate):.3g} bring the rate to about zero"
     else:
         reason = f"perturbations grow by {e.rate:+.3g} nats per step" if np.isfinite(e.rate) else "perturbations grow"
-    offers = [(3, "smaller-gain", reason)]
+    offers: list[tuple[float, str, str]] = [(3, "smaller-gain", reason)]
     if e.slope_bound is not None:
         offers.append((2, "orthogonal-init", "singular values of 1 bound every step by the activation's largest slope"))
     return [*offers, (1, "clipping", "it keeps training finite meanwhile")]
@@ -196,7 +196,7 @@ def _against_growth(e: Evidence) -> list[tuple[float, str, str]]:
 def _against_chaos(e: Evidence) -> list[tuple[float, str, str]]:
     top = float(e.exponents[0])
     critical = "; below the critical gain it is negative" if e.gated is False else ""
-    offers = [
+    offers: list[tuple[float, str, str]] = [
         (5, "smaller-gain", f"the leading exponent is {top:+.3g} nats per step{critical}"),
         (4, "stronger-input", "input that is strong against the recurrent drive suppresses chaos"),
         (3, "flossing", "it moves the leading exponents to zero, at moderate gain"),
