@@ -16,6 +16,7 @@ __all__ = [
     "checks",
     "diagnosis",
     "evidence",
+    "fixed_points",
     "flow",
     "initializers",
     "linearize",

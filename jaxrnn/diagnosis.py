@@ -81,8 +81,8 @@ def diagnose(
     """Whether the gradients of a recurrent model vanish or explode on these sequences, how fast, and how sure.
 
     The verdict rests on G = T̄ Σ_b log σ₁(∂h_T/∂h_0)_b / Σ_b T_b, the log gain in nats over a whole sequence (mean
-    length T̄), and on its 95 % interval G ± t·se: se between sequences (B ≥ 2) or between 8 blocks of time (B = 1),
-    t Student's quantile.
+    length T̄), and on its 95 % interval G ± t·se: se between sequences, or between 8 blocks of time where there is one
+    sequence or all take the same trajectory; t Student's quantile.
 
     - ``vanishing``: the interval lies below −ln 10, or the product is exactly zero in more than half of the sequences;
     - ``stable``: it lies in [−ln 10, ln 10];

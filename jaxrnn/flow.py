@@ -34,6 +34,14 @@ class GrowthSplit(NamedTuple):
     activation: Array  # mean of ln(‖P_t A v‖ / ‖A v‖), nats per step: slopes of activations and gates
 
 
+class Directions(NamedTuple):
+    """The perturbations that survive a whole sequence best, mapped back to units; leaves as those of the state after an axis k."""
+
+    log_gains: Array  # (k,) log σ_i(∂h_T/∂h_0), nats, descending; −inf where drowned in rounding or dead
+    start: PyTree  # (k, ...) right singular vectors: what of h_0 is remembered
+    end: PyTree  # (k, ...) left singular vectors: where in h_T it is found; read backwards, which loss reaches furthest
+
+
 class Horizon(NamedTuple):
     """After how many steps transport has fallen below a level for good."""
 
@@ -156,6 +164,39 @@ def end_product(step: Step, params: PyTree, state: PyTree, xs: PyTree, *, length
     advance, state, length, n, dtype = _dense_advance(step, params, state, xs, length)
     _, unit, log = _transport(advance, state, xs, length, n, dtype, length + 1, lambda unit, log: None)
     return unit[:, 0], log[0] + 0.5 * jnp.log(float(n)).astype(dtype)  # log counts ‖·‖_F / √n
+
+
+@compiled("step", "length", "k")
+def leading_directions(step: Step, params: PyTree, state: PyTree, xs: PyTree, *, length: int | None = None, k: int = 1) -> Directions:
+    """Along which directions most survives from the start to the end: the leading singular vectors of ∂h_T/∂h_0.
+
+    ∂h_T/∂h_0 v_i = σ_i u_i; ‖v_i‖ = ‖u_i‖ = 1 over the real coordinates of the state. Square their entries for the share of
+    each unit. Signs are arbitrary, and so is the basis among equal σ_i.
+
+    Args:
+        step, params, state, xs, length: as in ``unroll.states``.
+        k: how many, in [1, n].
+
+    Returns:
+        ``Directions``.
+
+    Raises:
+        ValueError: k outside [1, n], and as ``unroll.states``. Cost: as ``log_gain``.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxrnn import flow
+    >>> found = flow.leading_directions(lambda a, h, x: a * h, jnp.array([0.5, 0.9]), jnp.ones(2), None, length=10)
+    >>> abs(found.start).tolist(), round(float(found.log_gains[0] / 10), 4)  # the unit with 0.9
+    ([[0.0, 1.0]], -0.1054)
+    """
+    product, log = end_product(step, params, state, xs, length=length)
+    lay = layout(state)
+    require_at("k", k, 1, lay.size, "the real dimension of the state")
+    left, sigma, right = jnp.linalg.svd(product)
+    lost = sigma <= lay.size * lay.eps * sigma[0]
+    gains = jnp.where(lost, -jnp.inf, jnp.log(jnp.where(lost, 1, sigma)) + jnp.where(lost, 0, log))
+    unravel = jax.vmap(lay.unravel)
+    return Directions(gains[:k], unravel(right[:k]), unravel(left.T[:k]))
 
 
 @compiled("step", "length")

@@ -172,6 +172,56 @@ def entropy_rate(exponents: Array) -> Array:
     return jnp.where(jnp.isnan(exponents).any(-1), jnp.nan, jnp.sum(jnp.maximum(exponents, 0), axis=-1))
 
 
+@compiled("step", "window", "length", "k", "warmup", "qr_every")
+def finite_time(
+    step: Step,
+    params: PyTree,
+    state: PyTree,
+    xs: PyTree,
+    *,
+    window: int,
+    length: int | None = None,
+    k: int | None = None,
+    warmup: int = 0,
+    frame: Array | None = None,
+    qr_every: int = 1,
+    dt: ArrayLike = 1.0,
+) -> Array:
+    """The growth rates over windows of time, one after the other: how much the exponents vary on the way.
+
+    λ_i^w = (1 / window dt) Σ_{t in w} ln|R_t,ii|. Their mean over the windows is the exponent; their spread says over which times
+    a gradient may explode though it vanishes in the long run.
+
+    Args:
+        step, params, state, xs, length, k, warmup, frame, qr_every, dt: as for ``spectrum``.
+        window: steps of a window, a multiple of ``qr_every``; what is left over at the end is not used.
+
+    Returns:
+        (W, k) nats per unit of time, W = ⌊(T − warmup) / window⌋, in the order of the frame's columns, not sorted; −inf where a
+        direction was lost in that window.
+
+    Raises:
+        ValueError: no whole window, or one that is no multiple of ``qr_every``; and as ``spectrum``. Cost: as ``spectrum``.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxrnn import lyapunov
+    >>> factors = jnp.array([[2.0], [2.0], [0.5], [0.5]])
+    >>> lyapunov.finite_time(lambda p, h, x: x * h, (), jnp.ones(1), factors, window=2).round(4).tolist()
+    [[0.6931...], [-0.6931...]]
+    """
+    state, length = admit(step, params, state, xs, length)
+    require_at("warmup", warmup, 0, length - 1, f"fewer than the {length} steps there are")
+    require_at("window", window, 1, length - warmup, "the steps that are counted")
+    if window % qr_every:
+        raise ValueError(f"window={window} must be a multiple of qr_every={qr_every}")
+    count = (length - warmup) // window
+    total = warmup + count * window
+    seen = jax.tree.map(lambda leaf: leaf[:total], xs)
+    options: dict[str, Any] = {"k": k, "warmup": warmup, "frame": frame, "qr_every": qr_every, "blocks": count}
+    growth = spectrum(step, params, state, seen, length=total, **options).block_growth
+    return growth / window / jnp.asarray(dt, growth.dtype)
+
+
 def suggest_interval(
     step: Step,
     params: PyTree,

@@ -243,3 +243,27 @@ def test_the_weights_alone_grow_a_linear_cell():
 def test_an_opaque_step_has_no_split():
     with pytest.raises(TypeError, match="declares no affine-then-pointwise structure"):
         flow.growth_split(lambda p, h, x: h, (), jnp.ones(2), jnp.ones((3, 1)))
+
+
+def test_leading_directions_are_the_singular_vectors_of_the_whole_product():
+    cell = cells.lstm(2, 3)
+    params = cell.init_params(jax.random.key(2))
+    state, xs = cell.init_state(params), noise(50, (8, 2))
+    found = flow.leading_directions(cell.step, params, state, xs, k=4)
+    product = np.linalg.multi_dot(list(np.asarray(linearize.jacobians(cell.step, params, state, xs))[::-1]))
+    flat = lambda tree: np.concatenate([np.asarray(leaf) for leaf in jax.tree.leaves(tree)], 1)
+    assert type(found.start).__name__ == "LSTMState"
+    for i in range(4):
+        gain = np.exp(found.log_gains[i])
+        np.testing.assert_allclose(product @ flat(found.start)[i], gain * flat(found.end)[i], atol=1e-12)
+        np.testing.assert_allclose(product.T @ flat(found.end)[i], gain * flat(found.start)[i], atol=1e-12)
+    assert found.log_gains[0] == pytest.approx(float(flow.log_gain(cell.step, params, state, xs)))
+
+
+def test_directions_that_drowned_have_no_gain():
+    found = flow.leading_directions(lambda a, h, x: a * h, jnp.array([0.9, 1e-9, 0.0]), jnp.ones(3), None, length=5, k=3)
+    assert found.log_gains.tolist() == pytest.approx([5 * np.log(0.9), -np.inf, -np.inf])
+    dead = flow.leading_directions(lambda a, h, x: a * h, jnp.zeros(2), jnp.ones(2), None, length=5)
+    assert dead.log_gains.tolist() == [-np.inf]
+    with pytest.raises(ValueError, match=r"k=3 must be in \[1, 2\]"):
+        flow.leading_directions(lambda a, h, x: a * h, jnp.ones(2), jnp.ones(2), None, length=5, k=3)

@@ -334,3 +334,23 @@ def test_the_suggested_interval_is_one_where_nothing_longer_can_be_trusted():
         lyapunov.suggest_interval(*dead, length=10, error=2)
     with pytest.raises(ValueError, match="probe=1 must be at least 2"):
         lyapunov.suggest_interval(*dead, length=10, probe=1)
+
+
+def test_finite_time_exponents_are_those_of_each_window_and_their_mean_that_of_the_whole():
+    n, W = 6, 4
+    jacobians = noise(60, (31, n, n)) / np.sqrt(n)
+    model = (lambda p, h, j: j @ h, (), jnp.ones(n), jacobians)
+    windows = lyapunov.finite_time(*model, window=7, warmup=3, dt=0.5)
+    assert windows.shape == (W, n)
+    whole = lyapunov.from_jacobians(jacobians, warmup=3, blocks=1, dt=0.5)
+    np.testing.assert_allclose(np.sort(windows.mean(0))[::-1], whole.exponents, rtol=1e-12)
+    first = lyapunov.from_jacobians(jacobians[:10], warmup=3, blocks=1)
+    np.testing.assert_allclose(windows[0], first.block_growth[0] / 7 / 0.5, rtol=1e-12)
+    assert lyapunov.finite_time(*model, window=10).shape == (3, n)  # the last step is left over
+    frame = jnp.eye(n)[:, :2]
+    every, seventh = (lyapunov.finite_time(*model, window=14, qr_every=m, frame=frame, warmup=3) for m in (1, 7))
+    np.testing.assert_allclose(every[:, 0], seventh[:, 0], rtol=1e-6)
+    with pytest.raises(ValueError, match="window=7 must be a multiple of qr_every=2"):
+        lyapunov.finite_time(*model, window=7, qr_every=2)
+    with pytest.raises(ValueError, match=r"window=40 must be in \[1, 31\]"):
+        lyapunov.finite_time(*model, window=40)
