@@ -14,6 +14,7 @@ __all__ = [
     "bptt",
     "cells",
     "checks",
+    "covariant",
     "diagnosis",
     "evidence",
     "fixed_points",
