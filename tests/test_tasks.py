@@ -24,7 +24,7 @@ def test_the_adding_target_is_the_sum_of_the_two_marked_numbers():
 def test_the_baseline_of_adding_is_the_error_of_a_guess_of_one():
     task = tasks.adding(10)
     targets = task.sample(KEY, 20_000).targets
-    error = task.metric(jnp.ones((20_000, 10, 1), jnp.float32), targets)
+    error = task.metric(jnp.ones((20_000, 10, 1)), targets)
     assert abs(float(error) - task.baseline) < 4 * math.sqrt(7 / 180 / 20_000)  # the variance of (u + v − 1)² is 7/180
 
 
@@ -42,7 +42,7 @@ def test_the_copy_target_says_the_symbols_again_after_the_signal():
 def test_the_baseline_of_copy_is_the_loss_without_memory():
     task = tasks.copy(20)
     targets = task.sample(KEY, 4).targets
-    sure = jnp.full((4, 40, 9), -1e9, jnp.float32).at[:, :30, 8].set(0).at[:, 30:, :8].set(0)
+    sure = jnp.full((4, 40, 9), -1e9).at[:, :30, 8].set(0).at[:, 30:, :8].set(0)
     assert float(task.metric(sure, targets)) == pytest.approx(task.baseline, rel=1e-6)
     assert task.baseline == pytest.approx(10 * math.log(8) / 40)
 

@@ -11,7 +11,7 @@ PyTree = Any
 
 
 class Batch(NamedTuple):
-    """Sequences with what is to be said of them."""
+    """Sequences with what is to be said of them; floating leaves in JAX's default precision, as new parameters are."""
 
     xs: PyTree  # (B, T, ...)
     targets: PyTree  # (B, T, ...): a dict with "weight" (B, T), 0 where nothing is asked, and "label" or "value"; None without

@@ -121,7 +121,7 @@ def text(path: str | Path, length: int = 128, vocabulary: str | None = None, hel
     targets = {"label": labels, "weight": np.ones(labels.shape, np.float32)}
     share = np.bincount(ids, minlength=len(characters)) / len(ids)
     entropy = float(-np.sum(share[share > 0] * np.log(share[share > 0])))
-    encode = lambda rows: jax.nn.one_hot(rows, len(characters), dtype=jnp.float32)
+    encode = lambda rows: jax.nn.one_hot(rows, len(characters), dtype=float)
     scores = (cross_entropy, mean_cross_entropy, "cross entropy per character (nats)", entropy, lambda loss: loss < 0.5 * entropy)
     return _stored(inputs, targets, None, (len(characters), len(characters), *scores), held_out, encode)
 
@@ -227,7 +227,7 @@ def _pixels(pixels: np.ndarray, labels: np.ndarray, length: int | None, held_out
     return _stored(xs, targets, None, (1, 10, cross_entropy, accuracy, "accuracy", 0.1, lambda right: right > 0.95), held_out)
 
 
-def _stored(xs: np.ndarray, targets: Any, lengths: np.ndarray | None, rest: Scores, held_out: float, encode: Callable = jnp.asarray) -> Task:
+def _stored(xs: np.ndarray, targets: Any, lengths: np.ndarray | None, rest: Scores, held_out: float, encode: Callable | None = None) -> Task:
     """A task over stored rows: some held out, drawn without repetition."""
     if not 0 <= held_out < 1:
         raise ValueError(f"held_out={held_out} must lie in [0, 1), the share of the sequences kept apart")
@@ -241,8 +241,8 @@ def _stored(xs: np.ndarray, targets: Any, lengths: np.ndarray | None, rest: Scor
         def sample(key: Array, batch: int) -> Batch:
             require_at("batch", batch, 1, len(rows), "the number of sequences")
             at = rows[np.asarray(jax.random.permutation(key, len(rows)))[:batch]]
-            pick = lambda leaf: jnp.asarray(leaf[at])
-            return Batch(encode(xs[at]), jax.tree.map(pick, targets), None if lengths is None else pick(lengths))
+            pick = lambda leaf: jnp.asarray(leaf[at], float if leaf.dtype.kind == "f" else None)
+            return Batch(encode(xs[at]) if encode else pick(xs), jax.tree.map(pick, targets), None if lengths is None else pick(lengths))
 
         return sample
 

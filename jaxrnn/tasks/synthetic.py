@@ -35,13 +35,13 @@ def adding(length: int) -> Task:
     def sample(key: Array, batch: int) -> Batch:
         require_at("batch", batch, 1, None, "the number of sequences")
         key_u, key_a, key_b = jax.random.split(key, 3)
-        u = jax.random.uniform(key_u, (batch, length), jnp.float32)
+        u = jax.random.uniform(key_u, (batch, length), float)
         half = length // 2
         a = jax.random.randint(key_a, (batch,), 0, half)
         b = jax.random.randint(key_b, (batch,), half, length)
-        marks = jax.nn.one_hot(a, length, dtype=jnp.float32) + jax.nn.one_hot(b, length, dtype=jnp.float32)
+        marks = jax.nn.one_hot(a, length, dtype=float) + jax.nn.one_hot(b, length, dtype=float)
         value = jnp.broadcast_to((u * marks).sum(1)[:, None, None], (batch, length, 1))
-        weight = jnp.zeros((batch, length), jnp.float32).at[:, -1].set(1)
+        weight = jnp.zeros((batch, length), float).at[:, -1].set(1)
         return Batch(jnp.stack([u, marks], -1), {"value": value, "weight": weight})
 
     return Task(sample, sample, 2, 1, squared_error, mean_squared_error, "mean squared error", 1 / 6, lambda error: error < 0.01)
@@ -80,8 +80,8 @@ def copy(lag: int, symbols: int = 8, items: int = 10) -> Task:
         fill = lambda count, value: jnp.full((batch, count), value, jnp.int32)
         ids = jnp.concatenate([said, fill(lag - 1, blank), fill(1, signal), fill(items, blank)], 1)
         label = jnp.concatenate([fill(lag + items, blank), said], 1)
-        weight = jnp.full((batch, length), 1 / length, jnp.float32)
-        return Batch(jax.nn.one_hot(ids, symbols + 2, dtype=jnp.float32), {"label": label, "weight": weight})
+        weight = jnp.full((batch, length), 1 / length, float)
+        return Batch(jax.nn.one_hot(ids, symbols + 2, dtype=float), {"label": label, "weight": weight})
 
     baseline = items * math.log(symbols) / length
     return Task(
