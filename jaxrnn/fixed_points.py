@@ -65,8 +65,8 @@ def find(
     >>> import jax.numpy as jnp
     >>> from jaxrnn import fixed_points
     >>> found = fixed_points.find(lambda g, h, x: jnp.tanh(g * h), 2.0, jnp.linspace(-3, 3, 20)[:, None])
-    >>> sorted(round(float(h), 3) for h in found.points[:, 0]), sorted(found.stable.tolist())
-    ([-0.958, 0.0, 0.958], [False, True, True])
+    >>> sorted(round(abs(float(h)), 3) for h in found.points[:, 0]), sorted(found.stable.tolist())
+    ([0.0, 0.958, 0.958], [False, True, True])
     """
     require_at("iterations", iterations, 1, None, "the steps of the search")
     sizes = {np.shape(leaf)[0] if np.ndim(leaf) else 0 for leaf in named_leaves(starts).values()}
