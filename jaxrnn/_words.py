@@ -56,7 +56,7 @@ def sampled(e: Evidence) -> tuple[str, ...]:
         said.append("No terms of the gradient: no targets and loss were given, or states are not finite.")
     if e.split is None:
         said.append(
-            "The weights' and the activation's part in the growth: not available, the step declares no structure or the sequences are ragged."
+            "The weights' and the activation's part in the growth: not available, the step as a whole is not declared affine, then pointwise."
         )
     said.append(f"The self-checks ran on {p.check_steps} steps of the first sequence, from its stored states.")
     return tuple(said)
@@ -109,11 +109,13 @@ def _gain(verdict: str, e: Evidence) -> list[str]:
         alone = "one sequence" if count == 1 else "all sequences take the same trajectory"
         source = f"standard error between blocks of time: {alone}" if e.one_trajectory else f"standard error between {_of(count, e.given)}"
         gain = e.rate * mean
-        said.append(
-            f"Over a whole sequence ({mean:.4g} steps) a gradient changes by at most a factor of {_factor(gain)} "
-            f"(log gain {gain:+.3f} ± {e.rate_error * mean:.3f} nats, {source})."
+        error = (
+            f" ± {e.rate_error * mean:.3f} nats, {source}"
             if np.isfinite(e.rate_error)
-            else f"(log gain {gain:+.3f} nats; one step of one sequence says nothing of its error)."
+            else " nats; one step of one sequence says nothing of its error"
+        )
+        said.append(
+            f"Over a whole sequence ({mean:.4g} steps) a gradient changes by at most a factor of {_factor(gain)} (log gain {gain:+.3f}{error})."
         )
     if dead:
         said.append(f"In {dead} of {count} sequences the product of Jacobians is exactly zero: no gradient reaches the start.")

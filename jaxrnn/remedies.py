@@ -172,7 +172,7 @@ def _for_one_activation(weights: float, activation: float, bound: float, dies: b
     part = f"{activation:+.3g}".replace("-inf", "−inf")
     if saturated > 1e-3 and not dies:  # the slopes of ReLU do not change with the size of what goes in
         offers.append(
-            (saturated, "less-saturation", f"the slopes contribute {part} nats per step; at their steepest it would be {math.log(bound):+.3g}")
+            (saturated, "less-saturation", f"the slopes contribute {part} nats per step; at their steepest it would be {math.log(bound):.3g}")
         )
     gain = f" (times {1 / bound:.3g}, which makes up for slopes of at most {bound:.3g})" if bound < 1 else ""
     lost = -weights - math.log(bound) if math.isfinite(weights) else 0.0

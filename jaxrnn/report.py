@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 import jaxrnn
 from jaxrnn import _atomic, _pictures
 from jaxrnn._pictures import Omitted, Picture
@@ -121,8 +123,6 @@ def clear(folder: str | Path) -> None:
 
 def figures(e: Evidence) -> list[Figure]:
     """The key figures of a diagnosis."""
-    import numpy as np
-
     mean = float(e.lengths.mean()) if e.lengths.size else math.nan
     rows = [Figure("log gain over a sequence", f"{e.rate * mean:+.3f}", _error(e.rate_error * mean, 3), "nats")]
     leading = list(zip(e.exponents, e.standard_errors, strict=True))[:3]

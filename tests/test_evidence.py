@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxrnn import _measure, cells, diagnosis, evidence, linearize, remedies, unroll
+from jaxrnn._words import sampled
 
 B, T = 3, 9
 CELL = cells.with_readout(cells.stack(cells.lstm(2, 3), cells.gru(3, 2)), 2)
@@ -234,6 +235,14 @@ def test_lags_from_which_no_loss_can_come_are_not_measured_zeros():
     assert "none by lags of 16 or more: the last loss is at step 13" in said
     one = diagnosis.diagnose(lambda a, h, x: a * h + x, jnp.array(0.9), jnp.ones(1), xs[:, :1], targets=weight[:, 12:13], loss=loss)
     assert sum(reason.count("by lags of 1 or more") for reason in one.reasons) <= 1
+
+
+def test_what_is_said_of_one_step_and_of_an_opaque_step_is_a_whole_sentence():
+    one = diagnosis.diagnose(lambda a, h, x: a * h + x, 0.9, jnp.ones(1), jnp.ones((1, 1, 1)))
+    assert one.reasons[0].startswith("Over a whole sequence (1 steps) a gradient changes by at most a factor of 0.9")
+    assert "one step of one sequence says nothing of its error" in one.reasons[0]
+    assert not any("ragged" in line for line in sampled(one.evidence))
+    assert any("is not declared affine, then pointwise" in line for line in sampled(one.evidence))
 
 
 def test_medians_for_json_are_over_the_sequences_that_last():
