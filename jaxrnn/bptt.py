@@ -1,6 +1,9 @@
 """Which (t, k) terms is ∂L/∂θ made of: how large is each, how much comes by which lag, where may it be truncated."""
 
+import functools
+import itertools
 import operator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +19,7 @@ from jaxrnn.linearize import Step, in_coordinates
 from jaxrnn.unroll import preceding, states
 
 PyTree = Any
+_TOGETHER = 2**23  # numbers of terms' gradients that are held at once, 64 MiB in float64
 
 
 class Decomposition(NamedTuple):
@@ -64,7 +68,8 @@ def decompose(
     Raises:
         ValueError: max_lag outside [0, T − 1], times outside [1, T] or repeated; else as ``flow.state_gradients``.
 
-    Cost: O(S · lags) pulls through one step and norms of terms, each O(size of θ); memory O((S + lags) · size of θ).
+    Cost: S · lags / 2 pulls through one step and norms of terms (T² / 2 where all are taken), each O(size of θ); memory
+    O((S + lags) · size of θ): at T = 500 bound ``max_lag`` or choose ``times`` for parameters beyond a hundred thousand.
 
     Source: Rumelhart, Hinton, Williams 1986; the sum over k as in Pascanu, Mikolov, Bengio 2013, eqs. 3–5.
 
@@ -113,6 +118,93 @@ def truncation_lag(decomposition: Decomposition, cosine: float = 0.99) -> int:
     return int(below[-1] + 1) if below.size else 0
 
 
+def contributions(
+    step: Step, params: PyTree, state: PyTree, xs: PyTree, targets: PyTree, loss: Loss, *, times: tuple[int, ...] | None = None
+) -> Array:
+    """What each term (t, k) contributes along the gradient that they all sum to; the contributions sum to 1.
+
+    c(t, k) = ⟨term(t, k), g⟩ / ‖g‖², g = Σ_{t,k} term(t, k) over all leaves of the parameters. Norms of terms add up to more than the norm of
+    their sum; these do not: a negative one says that the term was outvoted. ⟨term(t, k), g⟩ = u_{t,k} · (∂⁺h_k/∂θ · g) needs no
+    gradient of any single term.
+
+    Args:
+        step, params, state, xs, targets, loss, times: as in ``decompose``; complex leaves count as (re, im).
+
+    Returns:
+        (S, T) at [index of t, k − 1], 0 for k > t; NaN where g is zero.
+
+    Raises:
+        As ``decompose``. Cost: S · T / 2 pulls through one step; memory O(S T + size of θ).
+
+    >>> import jax.numpy as jnp
+    >>> from jaxrnn import bptt
+    >>> last = lambda a, h, x, weight: weight * h
+    >>> shares = bptt.contributions(lambda a, h, x: a * h + x, 0.5, 0.0, jnp.ones(3), jnp.array([0.0, 0.0, 1.0]), last)
+    >>> print(shares.round(3))  # ∂h_3/∂a = h_2 + a h_1 + a² h_0
+    [[0.   0.   0.  ]
+     [0.   0.   0.  ]
+     [0.   0.25 0.75]]
+    """
+    times = None if times is None else tuple(operator.index(t) for t in times)
+    return _contributions(step, params, state, xs, targets, loss, times=times)
+
+
+class LongLag(NamedTuple):
+    """How much of the expected gradient comes over long lags, beside the noise between sequences."""
+
+    signal: Array  # (lags,) norm of the expected gradient from lags ≥ ℓ; 0 where its unbiased square came out negative: not seen
+    square: Array  # (lags,) that unbiased square, which may be negative
+    square_errors: Array  # (lags,) its standard error, by the jackknife over sequences
+    noise: Array  # scalar, √E‖g_b − E g‖², of the gradient of one sequence
+    batch: Array  # (lags,) noise² / signal²: in batches of fewer sequences, noise outweighs what comes from these lags; inf where not seen
+
+
+@jax.jit
+def long_lag_signal(by_lag: PyTree) -> LongLag:
+    """Whether a batch of sequences can hear its long lags through the noise of its gradient.
+
+    With s_b(ℓ) = Σ_{lag ≥ ℓ} of sequence b, ‖E s(ℓ)‖² is estimated by the mean of ⟨s_a, s_b⟩ over pairs a ≠ b, which is unbiased, and the noise
+    by E‖g_b‖² − ‖E g‖², g = s(0).
+
+    Args:
+        by_lag: ``by_lag`` of a vmapped ``decompose``, leaves (B, lags, ...), B ≥ 3 independent sequences; leaves without gradient
+            through the state only add zeros.
+
+    Returns:
+        ``LongLag``. Where square < 2 square_errors, no signal is proven at these lags.
+
+    Raises:
+        ValueError: fewer than 3 sequences.
+
+    Cost: O(lags B² size of θ); memory as what is given.
+
+    Source: noise against signal as in McCandlish et al. 2018 (the simple noise scale), here by lag.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from jaxrnn import bptt
+    >>> found = bptt.long_lag_signal(1 + jax.random.normal(jax.random.key(0), (500, 2, 1)))  # two lags, mean 1 and noise 1 each
+    >>> [round(float(v)) for v in found.signal], round(float(found.noise) ** 2)
+    ([2, 1], 2)
+    """
+    leaves = jax.tree.leaves(by_lag)
+    count = leaves[0].shape[0]
+    require_at("the number of sequences B", count, 3, None, "the leading axis of by_lag")
+    gram: Any = 0
+    for leaf in leaves:
+        flat = leaf.reshape(*leaf.shape[:2], -1)
+        tails = jnp.cumsum(flat[:, ::-1], 1)[:, ::-1]
+        gram = gram + jnp.einsum("alp,blp->lab", jnp.conj(tails), tails, precision="highest").real
+    apart = gram - jnp.eye(count, dtype=gram.dtype) * gram
+    rows = apart.sum(2)
+    square = rows.sum(1) / (count * (count - 1))
+    without = (rows.sum(1)[:, None] - 2 * rows) / ((count - 1) * (count - 2))
+    errors = jnp.sqrt((count - 1) / count * jnp.sum((without - without.mean(1, keepdims=True)) ** 2, 1))
+    noise = jnp.trace(gram[0]) / count - square[0]
+    seen = square > 0
+    batch = jnp.where(seen, noise / jnp.where(seen, square, 1), jnp.inf)
+    return LongLag(jnp.sqrt(jnp.where(seen, square, 0)), square, errors, jnp.sqrt(jnp.maximum(noise, 0)), batch)
+
+
 @compiled("step", "loss", "max_lag", "times")
 def _decompose(step, params, state, xs, targets, loss, *, max_lag, times, trajectory) -> Decomposition:
     state, length = admit(step, params, state, xs, targets_length(xs, targets))
@@ -132,17 +224,10 @@ def _decompose(step, params, state, xs, targets, loss, *, max_lag, times, trajec
     direct = jax.vmap(of_params, (None, 0, 0, 0))(params, *at)
     unit, log = rescale(jax.vmap(of_state)(*at), (1,))
 
-    def by_lag(carry: tuple[Array, Array], lag: Array) -> tuple[tuple[Array, Array], tuple[PyTree, PyTree]]:
-        """The terms (t, t − lag) of all rows; then the cotangents one step further back."""
-        unit, log = carry
-        k = t - lag  # 0-based index of the step that made h_{t−lag}
-        log = jnp.where(k >= 0, log, -jnp.inf)
-        at_k = jnp.maximum(k, 0)
-        norms, summed = _term_norms(run, at_k, unit, log), _term_sum(run, at_k, unit * jnp.exp(log)[:, None])
-        unit, growth = rescale(_pull(run, at_k, unit), (1,))
-        return (unit, log + growth), (norms, summed)
+    def terms(k: Array, unit: Array, log: Array) -> tuple[PyTree, PyTree]:
+        return _term_norms(run, k, unit, log), _term_sum(run, k, unit * jnp.exp(log)[:, None])
 
-    carry, (norms, lags) = jax.lax.scan(by_lag, (unit, log), jnp.arange(max_lag + 1))
+    carry, (norms, lags) = _over_lags(run, t, unit, log, max_lag + 1, terms)
     sizes = [joint_log_norm(norms)]  # (lags, S)
     if max_lag < length - 1:
         rest, log_rest = _beyond(run, t - max_lag - 1, *carry, length)
@@ -158,6 +243,33 @@ def _decompose(step, params, state, xs, targets, loss, *, max_lag, times, trajec
         cosine=_cosines(lags, through),
         lag_share=_shares(sizes),
     )
+
+
+@compiled("step", "loss", "times")
+def _contributions(step, params, state, xs, targets, loss, *, times) -> Array:
+    state, length = admit(step, params, state, xs, targets_length(xs, targets))
+    require_loss(loss, params, state, xs, targets, length)
+    layout(params, "params")
+    lay, t = layout(state), _rows(times, length)
+    hs = states(step, params, state, xs, length=length)
+    run = _Run(step, params, lay, jax.vmap(lay.ravel)(preceding(state, hs)), xs)
+    at = jax.tree.map(lambda leaf: leaf[t], (jax.vmap(lay.ravel)(hs), xs, targets))
+    unit, log = rescale(jax.vmap(jax.grad(lambda v, x, y: loss(params, lay.unravel(v), x, y)))(*at), (1,))
+    whole = _beyond(run, t, unit, log, length)[0]
+
+    def along(v: Array, x: PyTree) -> Array:
+        # JAX's gradient of a complex leaf is the conjugate of its direction.
+        return jax.jvp(lambda theta: in_coordinates(step, theta, lay, x)(v), (params,), (jax.tree.map(jnp.conj, whole),))[1]
+
+    met = jax.vmap(along)(run.before, xs)  # (T, n) ∂⁺h_k/∂θ · g
+    size = jnp.stack([jnp.sum(jnp.abs(leaf) ** 2).astype(lay.dtype) for leaf in jax.tree.leaves(whole)]).sum()
+
+    def terms(k: Array, unit: Array, log: Array) -> tuple[PyTree, PyTree]:
+        return jnp.exp(log) * jnp.sum(unit * met[k], 1), ()
+
+    _, (values, _) = _over_lags(run, t, unit, log, length, terms)
+    signed = _place(values, t, length)
+    return jnp.where(jnp.isneginf(signed), 0, signed / size)
 
 
 class _Run(NamedTuple):
@@ -179,6 +291,39 @@ def _rows(times: tuple[int, ...] | None, length: int) -> np.ndarray:
     return np.asarray(times) - 1
 
 
+def _over_lags(
+    run: _Run, t: np.ndarray, unit: Array, log: Array, lags: int, terms: Callable[[Array, Array, Array], tuple[PyTree, PyTree]]
+) -> tuple[tuple[Array, Array], tuple[PyTree, PyTree]]:
+    """Pull the cotangent of every row one step further back per lag, and see what it meets there.
+
+    ``terms(k, unit, log)`` gives something per row, put back into (lags, S) with −inf where k < 1, and something summed over them
+    (lags, ...). Lags are taken in at most 4 blocks, each with the rows that still have a step that far back, which saves up to 3 in 8 pulls.
+    Returns the last cotangents (S, n), their logs (S,) (−inf for rows that ended), and both kinds of terms.
+    """
+
+    def body(carry: tuple[Array, Array], lag: Array, rows: np.ndarray) -> tuple[tuple[Array, Array], tuple[PyTree, PyTree]]:
+        unit, log = carry
+        k = t[rows] - lag  # 0-based index of the step that made h_{t−lag}
+        log = jnp.where(k >= 0, log, -jnp.inf)
+        at_k = jnp.maximum(k, 0)
+        seen = terms(at_k, unit, log)
+        unit, growth = rescale(_pull(run, at_k, unit), (1,))
+        return (unit, log + growth), seen
+
+    blocks = max(1, min(4, lags // 16))
+    parts = []
+    for first, stop in itertools.pairwise([round(i * lags / blocks) for i in range(blocks + 1)]):
+        rows = np.flatnonzero(t >= first)
+        if not rows.size:  # chosen times that all lie before the longest lag
+            rows = np.array([0])
+        inside = functools.partial(body, rows=rows)
+        (last, grown), (each, summed) = jax.lax.scan(inside, (unit[rows], log[rows]), jnp.arange(first, stop))
+        unit, log = unit.at[rows].set(last), jnp.full(log.shape, -jnp.inf, log.dtype).at[rows].set(grown)
+        whole = lambda values, rows=rows: jnp.full((len(values), len(t)), -jnp.inf, values.dtype).at[:, rows].set(values)
+        parts.append((jax.tree.map(whole, each), summed))
+    return (unit, log), jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+
+
 def _term_norms(run: _Run, k: Array, unit: Array, log: Array) -> PyTree:
     """Log norm of each row's term uᵀ ∂⁺h_k/∂θ, u = unit·e^log, per leaf (S,)."""
 
@@ -186,8 +331,10 @@ def _term_norms(run: _Run, k: Array, unit: Array, log: Array) -> PyTree:
         term = jax.vjp(lambda theta: in_coordinates(run.step, theta, run.lay, x)(v), run.params)[1](u)[0]
         return jax.tree.map(lambda leaf: log_norm(jnp.abs(leaf).astype(u.dtype), tuple(range(leaf.ndim))), term)
 
-    rows = jax.vmap(one)(run.before[k], jax.tree.map(lambda leaf: leaf[k], run.xs), unit)
-    return jax.tree.map(lambda leaf: leaf + log, rows)
+    rows = (run.before[k], jax.tree.map(lambda leaf: leaf[k], run.xs), unit)
+    batch = max(1, _TOGETHER // sum(leaf.size for leaf in jax.tree.leaves(run.params)))
+    norms = jax.vmap(one)(*rows) if len(k) <= batch else jax.lax.map(lambda row: one(*row), rows, batch_size=batch)
+    return jax.tree.map(lambda leaf: leaf + log, norms)
 
 
 def _term_sum(run: _Run, k: Array, covectors: Array) -> PyTree:

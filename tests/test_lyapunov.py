@@ -70,8 +70,9 @@ def test_a_resumed_run_is_one_run(qr_every, cut):
     first = lyapunov.spectrum(cell.step, params, jnp.zeros(3), xs[:cut], blocks=4, **options)
     second = lyapunov.spectrum(cell.step, params, first.state, xs[cut:], blocks=4, frame=first.frame, **options)
     assert (second.state == whole.state).all()
-    assert (second.frame == whole.frame).all()
-    assert (jnp.concatenate([first.block_growth, second.block_growth]) == whole.block_growth).all()
+    # The cut orthonormalises a frame that the long run only renormalises: equal to rounding, which the conditioning of a step amplifies.
+    assert relative(second.frame, whole.frame) < 1e-10
+    assert relative(jnp.concatenate([first.block_growth, second.block_growth]), whole.block_growth) < 1e-10
     assert (jnp.concatenate([first.block_steps, second.block_steps]) == whole.block_steps).all()
 
 
@@ -96,8 +97,8 @@ def test_the_warmup_runs_state_and_frame_and_is_not_counted():
     run = lyapunov.spectrum(step, params, state, None, length=60, warmup=25)
     before = lyapunov.spectrum(step, params, state, None, length=25)
     after = lyapunov.spectrum(step, params, before.state, None, length=35, frame=before.frame)
-    assert (run.exponents == after.exponents).all()
-    assert (run.frame == after.frame).all()
+    assert relative(run.exponents, after.exponents) < 1e-10  # frames are renormalised here, orthonormalised there
+    assert relative(run.frame, after.frame) < 1e-10
 
 
 def test_two_steps_between_orthonormalisations_change_nothing_while_the_frame_is_conditioned():
@@ -253,7 +254,8 @@ def bytes_at(length):
 
 
 def test_memory_does_not_grow_with_the_length():
-    assert bytes_at(1_000) == bytes_at(100_000)
+    sizes = [bytes_at(length) for length in (10_000, 100_000, 1_000_000)]
+    assert max(sizes) - min(sizes) <= 256  # the alignment of a few counters
 
 
 @pytest.mark.slow
@@ -354,3 +356,144 @@ def test_finite_time_exponents_are_those_of_each_window_and_their_mean_that_of_t
         lyapunov.finite_time(*model, window=7, qr_every=2)
     with pytest.raises(ValueError, match=r"window=40 must be in \[1, 31\]"):
         lyapunov.finite_time(*model, window=40)
+
+
+@pytest.mark.slow
+def test_a_million_steps_of_thirty_two_units_run():
+    step, params, state = tanh_net(32, 2.5)
+    run = lyapunov.spectrum(step, params, state, None, length=1_000_000, warmup=1000, qr_every=2)
+    assert run.block_steps.sum() == 999_000
+    # A half-million-step run from elsewhere on the attractor agrees within the errors of both.
+    other = lyapunov.spectrum(step, params, noise(71, (32,)), None, length=500_000, warmup=1000, qr_every=2)
+    errors = np.hypot(run.standard_errors, other.standard_errors)
+    assert (np.abs(run.exponents - other.exponents) < 4.5 * errors).all()  # 32 of them: 1e-5 each by chance
+
+
+def test_the_adjoint_recursion_is_the_forward_one_of_the_transposed_jacobians_in_reverse():
+    cell = cells.lstm(2, 3)
+    params, xs = random_params(cell), noise(81, (30, 2))
+    state = cell.init_state(params)
+    frame = orthonormal(82, 6, 4)
+    options = dict(frame=frame, warmup=4, blocks=5, dt=0.5)
+    found = lyapunov.adjoint(cell.step, params, state, xs, **options)
+    jacobians = linearize.jacobians(cell.step, params, state, xs)
+    wanted = lyapunov.from_jacobians(jnp.swapaxes(jacobians[::-1], 1, 2), **options)
+    assert relative(found.exponents, wanted.exponents) < 1e-10
+    assert relative(found.block_growth, wanted.block_growth) < 1e-10
+    assert found.state == ()
+
+
+@pytest.mark.parametrize("gain", [0.7, 2.5])
+def test_forward_and_adjoint_exponents_agree_on_both_sides_of_zero(gain):
+    n, length = 16, 4000
+    step, params, state = tanh_net(n, gain)
+    forward = lyapunov.spectrum(step, params, state, None, length=length, warmup=200)
+    backward = lyapunov.adjoint(step, params, state, None, length=length, warmup=200)
+    assert (forward.exponents[0] > 0) == (gain > 1)
+    # Both count all but 200 steps of one trajectory, at opposite ends, and differ by O(log κ / T): the angles between covariant
+    # directions of sixteen units, and the growth of 200 steps exchanged for 200 others.
+    exchanged = 200 * 4 * np.maximum(forward.standard_errors, 0) * np.sqrt(length / 200) / length
+    assert (np.abs(forward.exponents - backward.exponents) < np.log(1e4) / length + exchanged).all()
+
+
+def test_a_drive_that_is_named_no_response_is_held_to_its_course():
+    # Pecora and Carroll's Lorenz system: driven by y, what remains is x' = −σ x and z' = −β z, whatever y does.
+    sigma, rho, beta, dt = 10.0, 60.0, 8 / 3, 1e-3
+
+    def step(p, s, _):
+        x, y, z = s["x"], s["y"], s["z"]
+        return {"x": x + dt * sigma * (y - x), "y": y + dt * (x * (rho - z) - y), "z": z + dt * (x * y - beta * z)}
+
+    start = {name: jnp.asarray(1.0) for name in "xyz"}
+    found = lyapunov.conditional(step, (), start, None, response=("x", "z"), length=4000, warmup=1000, dt=dt)
+    assert relative(found.exponents, jnp.log1p(-dt * jnp.array([beta, sigma])) / dt) < 1e-9
+    by_x = lyapunov.conditional(step, (), start, None, response=("y", "z"), length=100_000, warmup=20_000, dt=dt)
+    assert abs(by_x.exponents.sum() + 1 + beta) < 0.01  # the trace, and Euler's error of O(dt); theirs are −1.81 and −1.86
+    assert abs(by_x.exponents[0] + 1.81) < 0.05
+    whole = lyapunov.conditional(step, (), start, None, response=("x", "y", "z"), length=500)
+    assert relative(whole.exponents, lyapunov.spectrum(step, (), start, None, length=500).exponents) < 1e-12
+    for response in ((), ("x", "x"), ("w",)):
+        with pytest.raises(ValueError, match="must be different leaves of the state, out of x, y, z"):
+            lyapunov.conditional(step, (), start, None, response=response, length=5)
+
+
+def test_the_layers_of_a_stack_have_their_conditional_exponents_as_the_exponents_of_the_whole():
+    # A block-triangular product: the exponents of the stack are those of its first layer and the conditional ones of its second.
+    stack = cells.stack(cells.vanilla(2, 5), cells.vanilla(5, 4))
+    params, xs = random_params(stack), noise(90, (3000, 2))
+    state = stack.init_state(params)
+    names = list(jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in jax.tree_util.tree_flatten_with_path(state)[0])
+    parts = [lyapunov.conditional(stack.step, params, state, xs, response=(name,)).exponents for name in names]
+    whole = lyapunov.spectrum(stack.step, params, state, xs).exponents
+    assert np.abs(np.sort(np.concatenate(parts))[::-1] - whole).max() < np.log(1e6) / 3000
+
+
+def test_gaps_know_which_exponents_are_told_apart():
+    W = jnp.asarray(np.diag([0.9, 0.9, 0.5, 0.0]))
+    turn = orthonormal(95, 4, 4)
+    found = lyapunov.spectrum(lambda W, h, x: W @ h, turn @ W @ turn.T, jnp.ones(4), None, length=600, warmup=100)
+    gaps = lyapunov.gaps(found)
+    assert gaps.separated.tolist() == [False, True, True]
+    assert abs(gaps.gaps[1] - np.log(0.9 / 0.5)) < 1e-9
+    assert gaps.gaps[2] == np.inf
+    independent = 0.5 * noise(96, (4000, 6, 6))
+    run = lyapunov.from_jacobians(independent, dt=0.25)
+    gaps = lyapunov.gaps(run, dt=0.25)
+    assert relative(gaps.gaps, run.exponents[:-1] - run.exponents[1:]) < 1e-12
+    # R_ii of a Gaussian matrix are independent: the squares of the errors add.
+    assert (np.abs(gaps.standard_errors / np.hypot(run.standard_errors[:-1], run.standard_errors[1:]) - 1) < 0.7).all()
+    assert gaps.separated.all()
+
+
+def test_the_autocorrelation_time_of_a_correlated_factor_is_that_of_its_chain():
+    # ln of the factor is an AR(1) chain with ρ_j = a^j: τ = (1 + a) / (1 − a).
+    a, length = 0.8, 2**16
+    chain = np.zeros(length)
+    draws = np.sqrt(1 - a**2) * np.asarray(noise(97, (length,)))
+    for t in range(1, length):
+        chain[t] = a * chain[t - 1] + draws[t]
+    model = (lambda p, h, x: x * h, (), jnp.ones(1), jnp.exp(jnp.asarray(chain))[:, None])
+    found = lyapunov.autocorrelation_time(lyapunov.spectrum(*model, blocks=length // 2))
+    # Geyer's estimator scatters by about τ √(2 · 2 window / T), the window a few τ.
+    assert abs(found[0] - 9) < 9 * 4 * np.sqrt(4 * 30 / length)
+    correlated = lyapunov.spectrum(*model, blocks=64)  # blocks of 1024 steps
+    assert abs(correlated.standard_errors[0] / np.sqrt(9 / length) - 1) < 4 / np.sqrt(2 * 63)
+
+
+def test_the_rounding_field_says_when_float32_does_not_carry_an_exponent():
+    n = 64
+    jacobians = (2.0 * noise(98, (60, n, n)) / np.sqrt(n)) * (1 - jnp.tanh(noise(99, (60, n, 1))) ** 2)
+    exact = lyapunov.from_jacobians(jacobians, frame=orthonormal(100, n, n))
+    for every in (1, 3):
+        rough = lyapunov.from_jacobians(jacobians.astype(np.float32), frame=orthonormal(100, n, n).astype(np.float32), qr_every=every)
+        living = np.isfinite(rough.exponents)
+        error = np.abs(rough.exponents - exact.exponents)[living]
+        # First order, of one rounding per entry; products of 64 terms and the rounded matrices themselves make a few tens of it.
+        assert (error < 64 * rough.rounding[living] + n * np.finfo(np.float32).eps).all()
+        assert (rough.rounding[~living] == np.inf).all()
+    assert rough.rounding[-1] > 100 * exact.rounding[-1]
+    assert exact.rounding.max() < 1e-12
+
+
+def test_over_a_short_window_exponents_differentiate_through_the_qr_and_the_frame_of_the_warmup_is_held():
+    n, warmup = 8, 5
+    step = lambda W, h, x: jnp.tanh(W @ h + x)
+    W, xs = noise(101, (n, n)) / np.sqrt(n), noise(102, (warmup + 6, n))
+    turned = lyapunov.spectrum(step, W, jnp.zeros(n), xs[:warmup], k=3)
+    flossed = lambda W: jnp.sum(lyapunov.spectrum(step, W, jnp.zeros(n), xs, k=3, warmup=warmup).exponents ** 2)
+    held = lambda W, h: jnp.sum(lyapunov.spectrum(step, W, h, xs[warmup:], k=3, frame=turned.frame).exponents ** 2)
+    state_at = lambda W: lyapunov.spectrum(step, W, jnp.zeros(n), xs[:warmup], k=1).state
+    assert relative(jax.grad(flossed)(W), jax.grad(lambda W: held(W, state_at(W)))(W)) < 1e-10
+    direction = noise(103, (n, n))
+    size = 1e-5
+    along = (held(W + size * direction, turned.state) - held(W - size * direction, turned.state)) / (2 * size)
+    wanted = jnp.sum(jax.grad(held)(W, turned.state) * direction)
+    assert abs(along - wanted) < 1e-6 * abs(wanted) + 1e-8
+
+
+def test_the_gradient_of_an_isometry_has_no_nan():
+    # Equal singular values make the derivative of an SVD NaN; that of the QR is finite.
+    W = orthonormal(104, 6, 6)
+    rates = lambda W: jnp.sum(lyapunov.spectrum(lambda W, h, x: W @ h, W, jnp.ones(6), None, length=5, k=4).exponents)
+    assert np.isfinite(jax.grad(rates)(W)).all()
+    assert jnp.abs(jax.grad(rates)(W)).max() > 0.01

@@ -1,0 +1,140 @@
+"""The one recursion behind every exponent: push a frame of vectors, orthonormalise it, add up the logs of what it grew by."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from jaxrnn._border import require_at
+from jaxrnn._frames import Orthonormalised, orthonormalise, random_frame, renormalise
+
+PyTree = Any
+_LOOSE, _TIGHT = 1 / 8, 1e-4  # how far a frame may depart from orthonormal inside a block, and where one ends
+Advance = Callable[[PyTree, Array, PyTree], tuple[PyTree, Array]]  # (h_{t−1}, V, x_t) -> (h_t, J_t V)
+
+
+class Spectrum(NamedTuple):
+    """Lyapunov exponents and what is needed to judge and to continue them."""
+
+    exponents: Array  # (k,) nats per unit of time, descending; -inf where the direction was lost
+    standard_errors: Array  # (k,) of the exponents, from the blocks; inf with one block or where lost: nothing is known
+    lost: Array  # (k,) in how many orthonormalisations |R_ii| <= n·eps·‖column‖: the direction died or drowned
+    rounding: Array  # (k,) error by rounding to first order, nats per unit of time; where it is not small this precision does not carry the value
+    block_growth: Array  # (blocks, k) log growth in nats per block of time, in the order of the frame's columns
+    block_steps: Array  # (blocks,) number of steps in each block
+    state: PyTree  # h_T, to go on from
+    frame: Array  # (n, k) orthonormal, to go on with
+
+
+class _Sums(NamedTuple):
+    """What is added up over time, a row or a number per column of the frame."""
+
+    growth: Array  # (blocks, k)
+    lost: Array  # (k,)
+    rounding: Array  # (k,)
+
+
+def starting_frame(frame: Array | None, n: int, k: int | None, dtype: np.dtype) -> Array:
+    """The frame (n, k) to start from: the given one, checked, or a random one."""
+    k = (n if frame is None else np.shape(frame)[-1]) if k is None else k
+    require_at("k", k, 1, n, "the real dimension of what is perturbed")
+    if frame is None:
+        return random_frame(n, k, dtype)
+    frame = jnp.asarray(frame)
+    if frame.shape != (n, k) or frame.dtype != dtype:
+        raise ValueError(
+            f"frame is {frame.dtype}{list(frame.shape)}; it must be {dtype}[{n}, {k}], orthonormal columns over the real coordinates of the state"
+        )
+    return frame
+
+
+def measure(
+    advance: Advance, state: PyTree, frame: Array, xs: PyTree, length: int, warmup: int, qr_every: int, blocks: int, dt: ArrayLike
+) -> Spectrum:
+    """The recursion over ``length`` steps of ``advance``.
+
+    Frames are renormalised, which is quick; what that leaves of QᵀQ − I is bounded by 1e-4 where a block ends, and counted by a full
+    orthonormalisation at the end. The frame in which counting starts is a constant to derivatives: how it turned there is not
+    what a caller wants to change.
+    """
+    require_at("warmup", warmup, 0, length - 1, f"fewer than the {length} steps there are")
+    require_at("qr_every", qr_every, 1, None, "the number of steps between orthonormalisations")
+    require_at("blocks", blocks, 1, None, "the number of blocks of time")
+    counted = length - warmup
+    intervals, rest = divmod(counted, qr_every)
+    blocks = min(blocks, intervals + (rest > 0))
+    ids, ends, steps = _block_plan(intervals, rest, qr_every, blocks)
+
+    def push(h: PyTree, q: Array, part: PyTree, m: int) -> tuple[PyTree, Array]:
+        if m == 1:
+            return advance(h, q, jax.tree.map(lambda leaf: leaf[0], part))
+        return jax.lax.scan(lambda c, x: (advance(*c, x), None), (h, q), part, length=m)[0]
+
+    def warm(carry: tuple, part: PyTree) -> tuple[tuple, None]:
+        h, q = push(*carry, part, qr_every)
+        return (h, renormalise(q, _LOOSE).frame), None
+
+    def add(sums: _Sums, done: Orthonormalised, i: Any) -> _Sums:
+        return _Sums(sums.growth.at[ids(i)].add(done.log_growth), sums.lost + done.lost.astype(jnp.int32), sums.rounding + done.rounding)
+
+    def count(carry: tuple, part: PyTree) -> tuple[tuple, None]:
+        i, h, q, sums = carry
+        h, q = push(h, q, part, qr_every)
+        done = renormalise(q, jnp.where(ends(i), _TIGHT, _LOOSE))
+        return (i + 1, h, done.frame, add(sums, done, i)), None
+
+    whole, left = divmod(warmup, qr_every)
+    state, frame = jax.lax.scan(warm, (state, frame), _split(xs, 0, whole, qr_every), length=whole)[0]
+    if left:
+        state, frame = push(state, frame, _cut(xs, warmup - left, warmup), left)
+    frame = jax.lax.stop_gradient(orthonormalise(frame).frame if warmup else frame)
+
+    k = frame.shape[1]
+    sums = _Sums(jnp.zeros((blocks, k), frame.dtype), jnp.zeros(k, jnp.int32), jnp.zeros(k, frame.dtype))
+    carry = (jnp.array(0), state, frame, sums)
+    (_, state, frame, sums), _ = jax.lax.scan(count, carry, _split(xs, warmup, intervals, qr_every), length=intervals)
+    if rest:
+        state, frame = push(state, frame, _cut(xs, length - rest, length), rest)
+    done = orthonormalise(frame)
+    frame, sums = done.frame, add(sums, done, intervals - (not rest))
+    return _summary(state, frame, sums, jnp.asarray(steps), counted, jnp.asarray(dt, frame.dtype))
+
+
+def _block_plan(intervals: int, rest: int, qr_every: int, blocks: int) -> tuple[Callable[[Any], Array], Callable[[Array], Array], np.ndarray]:
+    """Which block an interval falls in, whether it ends there, and how many steps each block has; the first blocks take the surplus."""
+    total = intervals + (rest > 0)
+    size, surplus = divmod(total, blocks)
+    edge = surplus * (size + 1)
+
+    def ids(i: Any) -> Array:
+        return jnp.where(i < edge, i // (size + 1), surplus + (i - edge) // size)
+
+    steps = np.full(blocks, size * qr_every)
+    steps[:surplus] += qr_every
+    steps[-1] -= (qr_every - rest) if rest else 0
+    return ids, lambda i: ids(i + 1) > ids(i), steps
+
+
+def _summary(state: PyTree, frame: Array, sums: _Sums, steps: Array, counted: int, dt: Array) -> Spectrum:
+    lost, blocks = sums.lost > 0, len(steps)
+    rates = jnp.where(lost, -jnp.inf, sums.growth.sum(0) / counted) / dt
+    order = jnp.argsort(-rates)
+    weights = (steps / counted).astype(frame.dtype)[:, None]
+    spread = jnp.where(lost, 0, sums.growth / steps.astype(frame.dtype)[:, None] / dt - rates)
+    errors = jnp.sqrt(blocks / max(blocks - 1, 1) * jnp.sum((weights * spread) ** 2, 0))
+    errors = jnp.where(lost | (blocks < 2), jnp.inf, errors)
+    rounding = jnp.where(lost, jnp.inf, sums.rounding / counted) / dt
+    return Spectrum(rates[order], errors[order], sums.lost[order], rounding[order], sums.growth, steps, state, frame)
+
+
+def _split(xs: PyTree, start: int, count: int, m: int) -> PyTree:
+    """Inputs of ``count`` intervals of m steps each."""
+    return jax.tree.map(lambda leaf: leaf[start : start + count * m].reshape(count, m, *leaf.shape[1:]), xs)
+
+
+def _cut(xs: PyTree, start: int, stop: int) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[start:stop], xs)
