@@ -66,7 +66,7 @@ def _renormalised(frames: Array, departure: Array) -> Orthonormalised:
     """
     n, k = frames.shape[-2:]
     transposed = lambda a: jnp.swapaxes(a, -1, -2)
-    panels = []
+    panels: list[tuple[Array, Array, Array]] = []
     for start, stop in _panels(k):
         panel = frames[..., start:stop]
         if panels:
@@ -91,7 +91,7 @@ def _renormalised(frames: Array, departure: Array) -> Orthonormalised:
 @_renormalised.def_vmap
 def _renormalised_batch(size: int, batched: list[bool], frames: Array, departure: Array) -> tuple[Orthonormalised, Orthonormalised]:
     frames, departure = (part if b else jnp.broadcast_to(part, (size, *part.shape)) for part, b in zip((frames, departure), batched, strict=True))
-    return _renormalised(frames, departure), Orthonormalised(*[True] * 4)
+    return _renormalised(frames, departure), jax.tree.map(lambda _: True, Orthonormalised(*range(4)))
 
 
 def _diagonal(matrices: Array) -> Array:
@@ -110,7 +110,7 @@ def _normalise(column: Array) -> Orthonormalised:
     unit, log = rescale(column, (0,))
     lost = log == -jnp.inf
     eps = jnp.full(1, jnp.finfo(column.dtype).eps, column.dtype)
-    return Orthonormalised(jnp.where(lost, jnp.eye(*column.shape, dtype=column.dtype), unit), log, lost, jnp.where(lost, jnp.inf, eps))
+    return Orthonormalised(jnp.where(lost, jnp.eye(len(column), 1, dtype=column.dtype), unit), log, lost, jnp.where(lost, jnp.inf, eps))
 
 
 def _rounding(size: Array, pivot: Array) -> Array:

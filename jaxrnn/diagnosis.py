@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn import checks
-from jaxrnn._border import admit, sequence_length
+from jaxrnn._border import admit, require_loss, sequence_length
 from jaxrnn._tree import layout, named_leaves
 from jaxrnn._words import TOLERANCE, compared, interval, reasons, student
 from jaxrnn.checks import Check
 from jaxrnn.evidence import Evidence, Progress, gather, quantiles
-from jaxrnn.flow import Loss, require_loss
+from jaxrnn.flow import Loss
 from jaxrnn.linearize import Step
 from jaxrnn.remedies import Advice, ranked
 from jaxrnn.unroll import states

@@ -238,3 +238,99 @@ def test_decomposition_works_under_the_callers_jit_and_vmap():
     found, alone = jax.jit(jax.vmap(run))(starts), run(at_time(starts, 1))
     assert relative(at_time(found.total, 1), alone.total) < 1e-12
     assert relative(at_time(found.lag_share, 1), alone.lag_share) < 1e-12
+
+
+@over_models
+def test_contributions_are_the_terms_along_their_sum_and_sum_to_one(model):
+    xs, targets = model.inputs(7), noise(98, (7,))
+    args = (model.step, model.params, model.state, xs, targets, of_distance)
+    parts = bptt.decompose(*args)
+    whole = jax.tree.map(lambda leaf: leaf.sum(0), parts.by_lag)
+    dot = lambda a, b: sum(float(jnp.sum(jnp.conj(p) * q).real) for p, q in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+    found = np.asarray(bptt.contributions(*args))
+    assert found.shape == (7, 7)
+    assert (found[np.triu_indices(7, 1)] == 0).all()
+    size = np.abs(found).sum()
+    assert abs(found.sum() - 1) < 1e-10 * size
+    by_lag = [np.diagonal(found, -lag).sum() for lag in range(7)]
+    wanted = [dot(whole, jax.tree.map(lambda leaf, i=lag: leaf[i], parts.by_lag)) / dot(whole, whole) for lag in range(7)]
+    assert np.abs(np.subtract(by_lag, wanted)).max() < 1e-10 * size
+    chosen = bptt.contributions(*args, times=(6, 2))
+    some = bptt.decompose(*args, times=(6, 2))
+    rest = jax.tree.map(lambda leaf: leaf.sum(0), some.by_lag)
+    ratio = dot(whole, whole) / dot(rest, rest)
+    assert chosen.shape == (2, 7)
+    assert abs(chosen.sum() - 1) < 1e-9 * np.abs(chosen).sum()
+    assert ratio > 0
+
+
+def test_lags_in_blocks_are_the_lags_one_by_one():
+    # Long enough for several blocks of lags, with rows that end inside each.
+    cell = cells.vanilla(2, 3)
+    params, xs, targets = random_params(cell), noise(31, (70, 2)), noise(32, (70,))
+    args = (cell.step, params, cell.init_state(params), xs, targets, of_distance)
+    parts = bptt.decompose(*args)
+    gradient = jax.grad(
+        lambda theta: jnp.sum(jax.vmap(of_distance, (None, 0, 0, 0))(theta, unroll.states(cell.step, theta, args[2], xs), xs, targets))
+    )
+    assert relative(parts.total, gradient(params)) < 1e-10
+    for t in (1, 17, 18, 35, 36, 53, 70):
+        row = bptt.decompose(*args, times=(t,))
+        np.testing.assert_allclose(row.log_norms["W_hh"][0, :t], parts.log_norms["W_hh"][t - 1, :t], rtol=1e-10)
+        assert (parts.log_norms["W_hh"][t - 1, t:] == -np.inf).all()
+    bounded = bptt.decompose(*args, max_lag=40)
+    assert relative(bounded.total, parts.total) < 1e-10
+    assert relative(jax.tree.map(lambda leaf: leaf[:41], bounded.by_lag), jax.tree.map(lambda leaf: leaf[:41], parts.by_lag)) < 1e-10
+
+
+def test_five_hundred_steps_fit():
+    cell = cells.with_readout(cells.vanilla(2, 64), 1)
+    params = cell.init_params(jax.random.key(0))
+    loss = cells.readout_loss(cell, lambda prediction, target: jnp.sum((prediction - target) ** 2))
+    args = (cell.step, params, cell.init_state(params), noise(33, (500, 2)), noise(34, (500, 1)), loss)
+    program = bptt._decompose.jitted.lower(*args, max_lag=None, times=None, trajectory=None).compile().memory_analysis()
+    answer, numbers = program.output_size_in_bytes, sum(leaf.size for leaf in jax.tree.leaves(params))
+    assert answer > 2 * 500 * numbers * 8  # by_lag and direct
+    assert program.temp_size_in_bytes < 6 * answer
+
+
+def test_large_parameters_are_taken_a_few_terms_at_a_time(monkeypatch):
+    cell = cells.gru(2, 4)
+    params = random_params(cell)
+    args = (cell.step, params, cell.init_state(params), noise(35, (9, 2)), noise(36, (9,)), of_distance)
+    together = bptt.decompose(*args)
+    monkeypatch.setattr(bptt, "_TOGETHER", 3 * sum(leaf.size for leaf in jax.tree.leaves(params)))
+    bptt._decompose.jitted.clear_cache()
+    apart = bptt.decompose(*args)
+    bptt._decompose.jitted.clear_cache()
+    for a, b in zip(jax.tree.leaves(together.log_norms), jax.tree.leaves(apart.log_norms), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_the_signal_of_long_lags_is_unbiased_and_its_error_covers_it():
+    sequences, lags, size, runs = 24, 3, 5, 400
+    truth = noise(40, (lags, size)) * jnp.array([[0.2], [0.3], [0.0]])
+    draws = truth + 0.5 * noise(41, (runs, sequences, lags, size))
+    found = jax.vmap(lambda batch: bptt.long_lag_signal({"W": batch}))(draws)
+    tails = np.cumsum(np.asarray(truth)[::-1], 0)[::-1]
+    wanted = (tails**2).sum(1)
+    assert (np.abs(found.square.mean(0) - wanted) < 4 * found.square.std(0) / np.sqrt(runs)).all()
+    # The jackknife of a U-statistic errs upwards by O(1/B) where the signal is small.
+    assert (np.abs(found.square_errors.mean(0) / found.square.std(0) - 1) < 0.5).all()
+    assert relative((found.noise**2).mean(), 0.25 * lags * size) < 0.02
+    assert (found.signal[:, 2] == 0).mean() > 0.3  # nothing is there, and nothing is claimed half the time
+    assert (found.batch[:, 2][found.signal[:, 2] == 0] == np.inf).all()
+
+
+def test_a_target_at_a_long_lag_is_heard_over_a_batch_and_not_beyond():
+    cell = cells.with_readout(cells.vanilla(1, 8, "identity", init="orthogonal"), 1)
+    params = cell.init_params(jax.random.key(2), gain=1.0)
+    loss = lambda p, h, x, target: target[1] * jnp.sum((cell.output(p, h, x) - target[0]) ** 2)
+    xs = noise(42, (512, 12, 1))
+    wanted = jnp.zeros((512, 12, 2)).at[:, -1, 0].set(5 * xs[:, 2, 0]).at[:, -1, 1].set(1.0)  # what came 9 steps before
+    each = jax.vmap(lambda x, y: bptt.decompose(cell.step, params, cell.init_state(params), x, y, loss, times=(12,)).by_lag)(xs, wanted)
+    found = bptt.long_lag_signal({"W_xh": each["W_xh"]})
+    assert found.square[9] > 4 * found.square_errors[9]
+    assert found.square[10] < 4 * found.square_errors[10]
+    with pytest.raises(ValueError, match="the number of sequences B=2 must be at least 3"):
+        bptt.long_lag_signal(jax.tree.map(lambda leaf: leaf[:2], each))

@@ -89,11 +89,11 @@ TERMS, DETERMINANTS, PRODUCTS, BOUNDS = "terms sum to jax.grad", "log growth sum
 FAULTS = {
     "transpose in the push": (linearize, "pushed", _transposed_push, PRODUCTS),
     "transpose in the terms": (bptt, "_pull", _transposed_pull, TERMS),
-    "off by one in time, exponents": (lyapunov, "pushed", _late_push, DETERMINANTS),
-    "off by one in time, transport": (flow, "dense", _late_dense, BOUNDS),
+    "off by one in time, exponents": (lyapunov.exponents, "pushed", _late_push, DETERMINANTS),
+    "off by one in time, transport": (flow.transport, "dense", _late_dense, BOUNDS),
     "off by one in time, terms": (bptt, "preceding", lambda state, later: later, TERMS),
-    "dropped state leaf, exponents": (lyapunov, "pushed", _push_without_first_leaf, DETERMINANTS),
-    "dropped state leaf, transport": (flow, "dense", _dense_without_first_leaf, BOUNDS),
+    "dropped state leaf, exponents": (lyapunov.exponents, "pushed", _push_without_first_leaf, DETERMINANTS),
+    "dropped state leaf, transport": (flow.transport, "dense", _dense_without_first_leaf, BOUNDS),
     "dropped state leaf, dense Jacobians": (linearize, "dense", _dense_without_first_leaf, PRODUCTS),
     "dropped state leaf, everywhere": (_tree.Layout, "ravel", _without_first_leaf, TERMS),
 }

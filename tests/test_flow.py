@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxrnn import cells, flow, linearize, lyapunov
-from tests.models import STEPS, at_time, noise, of_distance, over_models, random_params, relative, trajectory
+from tests.models import STEPS, at_time, noise, of_distance, over_models, random_params, real_vector, relative, trajectory
 
 EPS = np.finfo(np.float64).eps
 TARGETS = noise(99, (STEPS,))
@@ -267,3 +267,95 @@ def test_directions_that_drowned_have_no_gain():
     assert dead.log_gains.tolist() == [-np.inf]
     with pytest.raises(ValueError, match=r"k=3 must be in \[1, 2\]"):
         flow.leading_directions(lambda a, h, x: a * h, jnp.ones(2), jnp.ones(2), None, length=5, k=3)
+
+
+def test_many_starting_times_are_taken_in_blocks_and_none_is_missed():
+    n, length = 5, 140
+    jacobians = noise(61, (length, n, n)) / np.sqrt(n)
+    found = np.asarray(flow.from_jacobians(jacobians))
+    product = lambda t, k: np.linalg.multi_dot([np.eye(n), *np.asarray(jacobians[k:t])[::-1], np.eye(n)]) if t > k else np.eye(n)
+    for t, k in [(0, 0), (140, 140), (140, 0), (70, 17), (71, 70), (36, 35), (139, 105), (140, 139), (35, 36), (0, 140)]:
+        wanted = np.log(np.linalg.norm(product(t, k)) / np.sqrt(n)) if t >= k else -np.inf
+        assert found[t, k] == pytest.approx(wanted, abs=1e-11)
+    assert (np.isneginf(found) == np.triu(np.ones_like(found), 1).astype(bool)).all()
+    np.testing.assert_allclose(flow.from_jacobians(jacobians, stride=3), found[:, ::3], atol=1e-11)
+
+
+@over_models
+def test_probes_estimate_the_transport_within_their_errors(model):
+    xs = model.inputs(12)
+    args = (model.step, model.params, model.state, xs)
+    exact = np.asarray(flow.log_transport(*args, stride=4))
+    found = flow.transport_by_probes(*args, jax.random.key(3), stride=4, probes=64)
+    assert (np.isneginf(found.log_transport) == np.isneginf(exact)).all()
+    seen = np.isfinite(exact)
+    error, allowed = np.abs(np.asarray(found.log_transport)[seen] - exact[seen]), np.asarray(found.standard_errors)[seen]
+    # Signs make the estimate exact where columns are orthogonal; five errors of a skewed mean of 64, and its bias of one error squared.
+    assert (error <= 5 * allowed + allowed**2 + 1e-12).all()
+
+
+def test_probes_are_unbiased_in_the_square():
+    n, length = 12, 5
+    jacobians = noise(62, (length, n, n)) / np.sqrt(n)
+    model = (lambda p, h, j: j @ h, (), jnp.ones(n), jacobians)
+    exact = flow.log_transport(*model)[-1, 0]
+    estimates = jax.vmap(lambda key: flow.transport_by_probes(*model, key, stride=6, probes=2).log_transport[-1, 0])
+    ratio = np.exp(2 * (estimates(jax.random.split(jax.random.key(4), 4000)) - exact))
+    assert abs(ratio.mean() - 1) < 4 * ratio.std() / np.sqrt(4000)
+    assert ratio.std() > 0.05
+    with pytest.raises(ValueError, match="probes=1 must be at least 2"):
+        flow.transport_by_probes(*model, jax.random.key(0), probes=1)
+
+
+def test_probes_survive_where_an_explicit_product_would_not():
+    found = flow.transport_by_probes(lambda a, h, x: a * h, 1e-3, jnp.ones(3), None, jax.random.key(0), length=300, stride=300)
+    assert relative(found.log_transport[-1, 0], 300 * np.log(1e-3)) < 1e-12
+    dead = flow.transport_by_probes(lambda a, h, x: a * h, 0.0, jnp.ones(3), None, jax.random.key(0), length=3)
+    assert (np.asarray(dead.log_transport)[np.tril_indices(4, -1)] == -np.inf).all()
+    assert (dead.standard_errors == 0).all()
+
+
+@over_models
+def test_input_gradients_are_those_of_a_python_loop(model):
+    targets = jnp.linspace(-1, 1, STEPS)
+
+    def total(xs):
+        states = trajectory(model.step, model.params, model.state, xs, STEPS)[1:]
+        return sum(of_distance(model.params, h, at_time(xs, t), targets[t]) for t, h in enumerate(states))
+
+    found = flow.input_gradients(model.step, model.params, model.state, model.xs, targets, of_distance)
+    assert relative(found, jax.grad(total)(model.xs)) < 1e-10
+
+
+def test_inputs_that_have_no_derivative_are_refused():
+    step, loss = (lambda p, h, x: h + p * x), (lambda p, h, x, y: h)
+    with pytest.raises(ValueError, match="xs is None"):
+        flow.input_gradients(lambda p, h, x: p * h, 1.0, 0.0, None, jnp.zeros(3), loss)
+    with pytest.raises(TypeError, match="of the input has dtype int"):
+        flow.input_gradients(step, 1.0, 0.0, jnp.arange(3), jnp.zeros(3), loss)
+
+
+@over_models
+def test_the_slope_of_a_last_loss_and_the_leading_exponent_differ_by_no_more_than_the_bound(model):
+    xs = model.inputs(60)
+    found = flow.slope(model.step, model.params, model.state, xs, jnp.asarray(0.3), of_distance)
+    exponent = lyapunov.spectrum(model.step, model.params, model.state, xs, k=1).exponents[0]
+    np.testing.assert_allclose(found.exponent, exponent, atol=1e-12)
+    assert found.slope == exponent or abs(found.slope - exponent) <= found.bound + 1e-10  # a dead ReLU: −inf both
+    padded = jnp.zeros(60).at[-1].set(1.0)
+    masked = lambda p, h, x, w: w * of_distance(p, h, x, jnp.asarray(0.3, w.dtype))
+    gradients = flow.state_gradients(model.step, model.params, model.state, xs, padded, masked).states
+    norms = np.linalg.norm([real_vector(at_time(gradients, t)) for t in range(61)], axis=1)
+    np.testing.assert_allclose(np.exp(found.log_gradient), norms, rtol=1e-8)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_on_driven_networks_the_slope_is_the_exponent_within_its_bound(seed):
+    n, length, gain, drive = 24, 500, 0.8 + 0.1 * seed, (0.1, 0.5, 1.0)[seed % 3]
+    cell = cells.vanilla(n, n)
+    params = cell.init_params(jax.random.key(seed), gain=gain) | {"W_xh": drive * jnp.eye(n)}
+    xs = noise(1000 + seed, (length, n))
+    found = flow.slope(cell.step, params, jnp.zeros(n), xs, jnp.asarray(0.3), of_distance)
+    exponent = lyapunov.spectrum(cell.step, params, jnp.zeros(n), xs, k=1).exponents[0]
+    assert abs(found.slope - exponent) <= found.bound + 1e-10
+    assert found.bound < 12 / length  # log κ of random directions in 24 dimensions

@@ -84,7 +84,7 @@ def test_decompositions_compile_once_for_equal_times():
 
 
 def test_one_level_of_a_horizon_is_as_good_as_another():
-    transport, count = jnp.zeros((4, 4)), compilations(flow._horizon)
+    transport, count = jnp.zeros((4, 4)), compilations(flow.memory._horizon)
     for level in (0.1, 0.2):
         flow.horizon(transport, level=level)
     assert count() == 1

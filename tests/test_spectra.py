@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxrnn import spectra
+from jaxrnn.spectra import lapack
 from tests.models import noise, relative
 
 EPS = np.finfo(np.float64).eps
@@ -165,6 +166,167 @@ def test_non_normality_in_float32_stays_float32():
     assert spectra.henrici(small).dtype == spectra.kreiss(small).dtype == spectra.transient_growth(small, length=3).dtype == np.float32
     assert spectra.pseudospectrum(small, jnp.zeros(2, np.float32)).dtype == np.float32
     assert spectra.product_log_singular_values(small[None]).logs.dtype == np.float32
+
+
+def test_no_measure_of_normality_swallows_a_nan():
+    broken = jnp.eye(3).at[0, 1].set(jnp.nan)
+    for found in (
+        spectra.henrici(broken),
+        spectra.kreiss(broken),
+        *spectra.pseudospectrum(broken, jnp.ones(2)),
+        spectra.transient_growth(broken, length=1)[1],
+    ):
+        assert np.isnan(found)
+
+
+def apart(found, wanted):
+    """By how much two batches of spectra (..., n) differ at most, whatever the order: each eigenvalue beside its nearest."""
+    pairs = np.stack([np.broadcast_to(wanted, found.shape), found], -2)
+    return np.array([np.abs(np.diff(spectra.tracks(pairs[i]), axis=0)).max() for i in np.ndindex(pairs.shape[:-2])]).reshape(pairs.shape[:-2])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64, np.complex128])
+def test_the_host_finds_the_eigenvalues_and_schur_forms_of_lapack(dtype):
+    n, matrices = 16, noise(20, (2, 3, 16, 16), dtype)
+    eps = np.finfo(dtype).eps
+    values = jax.jit(lambda m: lapack.on_host(np.linalg.eigvals, (n,), m))(matrices)
+    assert values.dtype == np.result_type(dtype, np.complex64)
+    # An eigenvalue is rounded by ε ‖A‖ times its condition, at most that of the eigenvectors.
+    doubt = n * eps * np.linalg.norm(matrices, 2, (-2, -1)) * np.linalg.cond(np.linalg.eig(np.asarray(matrices))[1])
+    assert (apart(values, jnp.linalg.eigvals(matrices)) < doubt).all()
+    form = jax.vmap(jax.jit(lambda m: lapack.on_host(lapack.host_schur, (n, n), m)))(lapack.as_complex(matrices))
+    assert (np.tril(form, -1) == 0).all()
+    assert (apart(jnp.diagonal(form, axis1=-2, axis2=-1), values) < doubt).all()
+    # Unitary similarity keeps the Frobenius norm; how it is shared out above the diagonal is no invariant, how much lies there is.
+    ours, theirs = (np.linalg.norm(np.triu(t, 1), axis=(-2, -1)) for t in (form, lapack.schur_form(matrices)))
+    assert (np.abs(ours - theirs) < doubt).all()
+
+
+def test_on_the_host_a_matrix_that_is_not_finite_gives_nan_and_spares_its_neighbours():
+    matrices = noise(21, (3, 4, 4)).at[0, 1, 1].set(jnp.nan).at[2, 0, 0].set(jnp.inf)
+    for found in (lapack.on_host(np.linalg.eigvals, (4,), matrices), lapack.on_host(lapack.host_schur, (4, 4), lapack.as_complex(matrices))):
+        assert np.isnan(found[::2]).all()
+        assert np.isfinite(found[1]).all()
+
+
+def test_on_the_host_an_iteration_that_fails_gives_nan():
+    def failing(matrix):
+        raise np.linalg.LinAlgError("Eigenvalues did not converge")
+
+    assert np.isnan(lapack.on_host(failing, (2,), jnp.eye(2))).all()
+
+
+def test_everything_through_the_host_is_what_lapack_says(monkeypatch):
+    matrices, direction = noise(22, (3, 6, 6)), noise(23, (3, 6, 6))
+    points = jnp.asarray([0.5 + 0.5j, 1.0])
+
+    def measures():
+        moduli = lambda m: jnp.abs(spectra.eigenvalues.__wrapped__(m))
+        normality = (spectra.henrici.__wrapped__(matrices), spectra.pseudospectrum.__wrapped__(matrices[0], points))
+        return moduli(matrices), normality, jax.jvp(moduli, (matrices,), (direction,))[1], jax.grad(lambda m: moduli(m)[:, 0].sum())(matrices)
+
+    direct = measures()
+    monkeypatch.setattr(lapack, "_by_platform", lambda _, host, shape, m: lapack.on_host(host, shape, m))
+    condition = np.linalg.cond(np.linalg.eig(np.asarray(matrices))[1]).max()
+    assert relative(measures(), direct) < 100 * EPS * condition**2  # derivatives take the eigenvectors and their inverse
+
+
+def test_the_derivative_of_eigenvalues_is_that_of_jax():
+    matrix = noise(24, (6, 6))
+    ours = jax.grad(lambda m: spectra.spectral_radius(m))(matrix)
+    theirs = jax.grad(lambda m: jnp.abs(jnp.linalg.eigvals(m)).max())(matrix)
+    assert relative(ours, theirs) < 100 * EPS * np.linalg.cond(np.linalg.eig(np.asarray(matrix))[1]) ** 2
+
+
+@pytest.mark.parametrize("measure", [spectra.eigenvalues, spectra.henrici])
+def test_only_the_cpu_is_asked_for_eigenvalues_and_only_accelerators_call_the_host(measure, monkeypatch):
+    matrices = jnp.zeros((3, 5, 5))
+    fresh = lambda: jax.jit(lambda m: measure.__wrapped__(m)).trace(matrices)
+    assert "pure_callback" in str(fresh().jaxpr)
+    on_cpu = fresh().lower(lowering_platforms=("cpu",)).as_text()
+    assert "lapack_dgeev" in on_cpu or "lapack_zgees" in on_cpu
+    assert "callback" not in on_cpu
+    # A callback lowers only where the accelerator is; a stand-in for it lets the rest of the program lower anywhere.
+    monkeypatch.setattr(lapack, "on_host", lambda _, shape, m: jnp.zeros((*m.shape[:-2], *shape), complex))
+    on_cuda = fresh().lower(lowering_platforms=("cuda",)).as_text()
+    assert "custom_call" not in on_cuda
+
+
+def shuffled(values, seed):
+    rng = np.random.default_rng(seed)
+    return np.stack([rng.permutation(row) for row in np.asarray(values)])
+
+
+def test_tracks_follow_eigenvalues_that_move_less_than_they_are_apart():
+    # 16 points of a grid of width 1, each on a circle of its own of radius 0.2: never nearer than 0.6, and steps of at most 0.02.
+    centres = (np.arange(4)[:, None] + 1j * np.arange(4)).ravel()
+    rates = np.linspace(-0.1, 0.1, 16)
+    moving = centres + 0.2 * np.exp(1j * rates * np.arange(200)[:, None])
+    rows = shuffled(moving, 1)
+    rows[0] = moving[0]
+    assert (spectra.tracks(jnp.asarray(rows)) == moving).all()
+
+
+def test_tracks_of_the_eigenvalues_of_a_path_of_matrices_are_continuous():
+    a, b = noise(25, (2, 16, 16)) / 4
+    path = a + jnp.linspace(0, 0.02, 100)[:, None, None] * b
+    found = spectra.tracks(spectra.eigenvalues(path))
+    assert relative(np.sort_complex(found), np.sort_complex(spectra.eigenvalues(path))) == 0
+    # Bauer–Fike: no eigenvalue moves further in a step than κ(V) ‖dA‖; the assignment finds that order or a shorter one.
+    condition = max(np.linalg.cond(np.linalg.eig(m)[1]) for m in np.asarray(path))
+    assert np.abs(np.diff(found, axis=0)).sum(1).max() < 16 * condition * 0.02 / 99 * np.linalg.norm(b, 2)
+
+
+def test_tracks_that_meet_on_a_line_bounce():
+    t = np.linspace(-1, 1, 20)
+    found = spectra.tracks(np.stack([t, -t], 1))
+    assert (found == np.stack([-np.abs(t), np.abs(t)], 1)).all()
+
+
+def test_tracks_of_a_real_pair_that_leaves_the_axis_hold_one_of_the_pair_each():
+    pair = np.stack([np.emath.sqrt(s) * np.array([1, -1]) for s in np.linspace(1, -1, 41)])
+    found = spectra.tracks(shuffled(pair, 2))
+    assert (found.sum(1) == 0).all()
+    assert np.abs(np.diff(found, axis=0)).max() < np.sqrt(2 / 40) + 10 * EPS  # √|s| over one step from 0
+
+
+def test_tracks_leave_rows_that_are_not_finite_and_go_on_from_the_last_that_was():
+    rows = np.array([[1, 2], [2.1, 1.1], [np.nan, np.nan], [1, np.inf], [2.2, 1.2]])
+    found = spectra.tracks(rows)
+    assert np.array_equal(found, [[1, 2], [1.1, 2.1], [np.nan, np.nan], [1, np.inf], [1.2, 2.2]], equal_nan=True)
+    assert rows[1, 0] == 2.1
+    assert np.isnan(spectra.tracks(rows[2:3])).all()
+    with pytest.raises(ValueError, match=r"eigenvalues have shape \(2,\); allowed is \(T, n\)"):
+        spectra.tracks(rows[0])
+
+
+def test_the_log_condition_of_a_product_that_is_known_grows_with_the_lag():
+    n, T = 16, 120
+    turned = rotations(30, T + 1, n)
+    d = np.linspace(1.0, -3.0, n) + 0.1 * np.asarray(noise(26, (T, n)))
+    jacobians = jnp.asarray(np.stack([turned[t + 1] @ np.diag(np.exp(d[t])) @ turned[t].T for t in range(T)]))
+    lags = (1, 120, 7)
+    wanted = [np.ptp(d[:lag].sum(0)) for lag in lags]
+    assert np.abs(spectra.log_condition(jacobians, lags) - np.array(wanted)).max() < 1e4 * EPS * np.abs(d).sum(0).max()
+    assert wanted[1] > 460  # nats: κ itself is e^460, far beyond 1/ε
+
+
+def test_the_log_condition_at_lag_one_is_that_of_the_matrix_and_of_an_isometry_zero():
+    one = noise(27, (1, 16, 16))
+    condition = np.linalg.cond(np.asarray(one[0]))
+    assert abs(spectra.log_condition(one, [1])[0] - np.log(condition)) < 16 * EPS * condition
+    assert np.abs(spectra.log_condition(jnp.asarray(np.stack(rotations(60, 100, 16))), (50, 100))).max() < 100 * 16 * EPS
+
+
+def test_the_log_condition_is_infinite_where_the_product_is_singular_and_nan_where_it_is_not_finite():
+    eye = jnp.eye(3)
+    jacobians = jnp.stack([2 * eye, eye.at[2, 2].set(0), jnp.zeros((3, 3)), eye.at[0, 0].set(jnp.nan)])
+    found = spectra.log_condition(jacobians, (1, 2, 3, 4))
+    assert abs(found[0]) < 10 * EPS
+    assert np.array_equal(found[1:], [np.inf, np.inf, np.nan], equal_nan=True)
+    for lags, words in (((), "lags is empty"), ((0,), r"lag=0 must be in \[1, 4\]"), ((5,), r"lag=5 must be in \[1, 4\]")):
+        with pytest.raises(ValueError, match=words):
+            spectra.log_condition(jacobians, lags)
 
 
 def test_what_is_not_square_or_too_few_is_refused():

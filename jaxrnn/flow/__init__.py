@@ -2,7 +2,7 @@
 
 from jaxrnn.flow.directions import Directions, GrowthSplit, growth_split, leading_directions
 from jaxrnn.flow.gradients import Loss, Slope, StateGradients, input_gradients, slope, state_gradients
-from jaxrnn.flow.horizon import Horizon, horizon
+from jaxrnn.flow.memory import Horizon, horizon
 from jaxrnn.flow.transport import Probed, end_product, from_jacobians, log_gain, log_transport, log_transport_blocks, transport_by_probes
 
 __all__ = [

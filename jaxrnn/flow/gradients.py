@@ -98,9 +98,9 @@ def input_gradients(step: Step, params: PyTree, state: PyTree, xs: PyTree, targe
     """
     if xs is None:
         raise ValueError("xs is None: an autonomous map has no inputs to differentiate by")
+    layout(jax.tree.map(lambda leaf: leaf[0], xs), "input")
     state, length = admit(step, params, state, xs, None)
     require_loss(loss, params, state, xs, targets, length)
-    layout(jax.tree.map(lambda leaf: leaf[0], xs), "input")
 
     def total(given: PyTree) -> Array:
         hs = states(step, params, state, given)
@@ -148,13 +148,13 @@ def slope(step: Step, params: PyTree, state: PyTree, xs: PyTree, target: PyTree,
     gradient, size = rescale(jax.grad(lambda v: loss(params, lay.unravel(v), x, target))(v), (0,))
 
     def back(carry: tuple[Array, Array], hx: PyTree) -> tuple[tuple[Array, Array], Array]:
-        unit, log = carry
-        unit, growth = rescale(pulled(step, params, lay, *hx, unit)[1], (0,))
+        (unit, log), (h, x) = carry, hx
+        unit, growth = rescale(pulled(step, params, lay, h, x, unit)[1], (0,))
         return (unit, log + growth), log + growth
 
     def forth(carry: tuple[Array, Array], hx: PyTree) -> tuple[tuple[Array, Array], None]:
-        unit, log = carry
-        unit, growth = rescale(pushed(step, params, lay, *hx, unit)[1], (0,))
+        (unit, log), (h, x) = carry, hx
+        unit, growth = rescale(pushed(step, params, lay, h, x, unit)[1], (0,))
         return (unit, log + growth), None
 
     items, start = (preceding(state, hs), xs), random_frame(lay.size, 1, lay.dtype)[:, 0]

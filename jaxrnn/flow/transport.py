@@ -128,7 +128,8 @@ def transport_by_probes(
     items, length, lay = _along(step, params, state, xs, length)
 
     def push(hx: PyTree, v: Array) -> Array:
-        return pushed(step, params, lay, *hx, v)[1]
+        h, x = hx
+        return pushed(step, params, lay, h, x, v)[1]
 
     def start(k: Array) -> Array:
         signs = jax.random.rademacher(jax.random.fold_in(key, k), (lay.size, probes), lay.dtype)

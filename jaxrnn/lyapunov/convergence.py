@@ -95,7 +95,7 @@ def until(
     stretch, longest = -(-stretch // unit) * unit, min(longest, available - warmup)
     require_at("warmup", warmup, 0, warmup + longest - 1, "fewer than the steps of the inputs")
 
-    blocks, done, look, found = _Blocks(), 0, 0, None
+    blocks, done, look, found = _Blocks(), 0, 0.0, None
     while done < longest:
         count = min(stretch, longest - done)
         first = warmup if found is None else 0
@@ -108,7 +108,7 @@ def until(
         done += count
         merged = blocks.merged(batches, dt, state, frame)
         if progress is not None:
-            progress(done, merged.spectrum.exponents, merged.spectrum.standard_errors)
+            progress(done, np.asarray(merged.spectrum.exponents), np.asarray(merged.spectrum.standard_errors))
         if np.isnan(merged.spectrum.exponents).any():
             return merged
         if done >= look and len(merged.spectrum.block_steps) >= batches:
@@ -154,8 +154,8 @@ class _Blocks:
         errors = np.sqrt(count / max(count - 1, 1) * np.sum((steps[:, None] / total * spread) ** 2, 0) * np.maximum(factor, 1))
         errors = np.where(dead | (count < 2), np.inf, errors)
         time = np.where(dead, np.nan, factor * steps.mean())
-        found = Spectrum(rates[order], errors[order], self.lost, self.rounding, growth, steps, state, frame)
-        return Converged(found, False, int(total), time[order])
+        arrays: Any = (rates[order], errors[order], self.lost, self.rounding, growth, steps)  # of NumPy: they are on the host already
+        return Converged(Spectrum(*arrays, state=state, frame=frame), False, int(total), time[order])
 
 
 def _reached(found: Spectrum, wanted: np.ndarray) -> bool:

@@ -157,7 +157,8 @@ def adjoint(
     backwards = jax.tree.map(lambda leaf: leaf[::-1], (before, xs))
 
     def advance(nothing: PyTree, q: Array, hx: PyTree) -> tuple[PyTree, Array]:
-        return nothing, pulled(step, params, lay, *hx, q)[1]
+        h, x = hx
+        return nothing, pulled(step, params, lay, h, x, q)[1]
 
     frame = starting_frame(frame, lay.size, k, lay.dtype)
     return measure(advance, (), frame, backwards, length, warmup, qr_every, blocks, dt)
@@ -215,7 +216,7 @@ def conditional(
         h, moved = pushed(step, params, lay, h, x, jnp.zeros((lay.size, q.shape[1]), q.dtype).at[at].set(q))
         return h, moved[at]
 
-    frame = starting_frame(frame, len(at), k, lay.dtype)
+    frame = starting_frame(frame, len(at), k, lay.dtype, "the real dimension of the response")
     return measure(advance, state, frame, xs, length, warmup, qr_every, blocks, dt)
 
 

@@ -13,7 +13,7 @@ from jaxrnn._border import require_at
 from jaxrnn._frames import Orthonormalised, orthonormalise, random_frame, renormalise
 
 PyTree = Any
-_LOOSE, _TIGHT = 1 / 8, 1e-4  # how far a frame may depart from orthonormal inside a block, and where one ends
+_DEPARTURE = 1 / 8  # how far a frame may be from orthonormal inside a block
 Advance = Callable[[PyTree, Array, PyTree], tuple[PyTree, Array]]  # (h_{t−1}, V, x_t) -> (h_t, J_t V)
 
 
@@ -38,10 +38,10 @@ class _Sums(NamedTuple):
     rounding: Array  # (k,)
 
 
-def starting_frame(frame: Array | None, n: int, k: int | None, dtype: np.dtype) -> Array:
+def starting_frame(frame: Array | None, n: int, k: int | None, dtype: np.dtype, meaning: str = "the real dimension of the state") -> Array:
     """The frame (n, k) to start from: the given one, checked, or a random one."""
     k = (n if frame is None else np.shape(frame)[-1]) if k is None else k
-    require_at("k", k, 1, n, "the real dimension of what is perturbed")
+    require_at("k", k, 1, n, meaning)
     if frame is None:
         return random_frame(n, k, dtype)
     frame = jnp.asarray(frame)
@@ -57,9 +57,9 @@ def measure(
 ) -> Spectrum:
     """The recursion over ``length`` steps of ``advance``.
 
-    Frames are renormalised, which is quick; what that leaves of QᵀQ − I is bounded by 1e-4 where a block ends, and counted by a full
-    orthonormalisation at the end. The frame in which counting starts is a constant to derivatives: how it turned there is not
-    what a caller wants to change.
+    Inside a block frames are renormalised, which is quick; the warm-up and every block end with a full orthonormalisation, so that the
+    growth of a block is that of orthonormal frames. The frame in which counting starts is a constant to derivatives: how it
+    turned there is not what a caller wants to change.
     """
     require_at("warmup", warmup, 0, length - 1, f"fewer than the {length} steps there are")
     require_at("qr_every", qr_every, 1, None, "the number of steps between orthonormalisations")
@@ -68,6 +68,7 @@ def measure(
     intervals, rest = divmod(counted, qr_every)
     blocks = min(blocks, intervals + (rest > 0))
     ids, ends, steps = _block_plan(intervals, rest, qr_every, blocks)
+    short = intervals < 2 * blocks  # most intervals end a block
 
     def push(h: PyTree, q: Array, part: PyTree, m: int) -> tuple[PyTree, Array]:
         if m == 1:
@@ -75,8 +76,8 @@ def measure(
         return jax.lax.scan(lambda c, x: (advance(*c, x), None), (h, q), part, length=m)[0]
 
     def warm(carry: tuple, part: PyTree) -> tuple[tuple, None]:
-        h, q = push(*carry, part, qr_every)
-        return (h, renormalise(q, _LOOSE).frame), None
+        h, q = push(carry[0], carry[1], part, qr_every)
+        return (h, renormalise(q, _DEPARTURE).frame), None
 
     def add(sums: _Sums, done: Orthonormalised, i: Any) -> _Sums:
         return _Sums(sums.growth.at[ids(i)].add(done.log_growth), sums.lost + done.lost.astype(jnp.int32), sums.rounding + done.rounding)
@@ -84,7 +85,7 @@ def measure(
     def count(carry: tuple, part: PyTree) -> tuple[tuple, None]:
         i, h, q, sums = carry
         h, q = push(h, q, part, qr_every)
-        done = renormalise(q, jnp.where(ends(i), _TIGHT, _LOOSE))
+        done = orthonormalise(q) if short else renormalise(q, jnp.where(ends(i), 0, _DEPARTURE))
         return (i + 1, h, done.frame, add(sums, done, i)), None
 
     whole, left = divmod(warmup, qr_every)
@@ -99,8 +100,8 @@ def measure(
     (_, state, frame, sums), _ = jax.lax.scan(count, carry, _split(xs, warmup, intervals, qr_every), length=intervals)
     if rest:
         state, frame = push(state, frame, _cut(xs, length - rest, length), rest)
-    done = orthonormalise(frame)
-    frame, sums = done.frame, add(sums, done, intervals - (not rest))
+        done = orthonormalise(frame)
+        frame, sums = done.frame, add(sums, done, intervals)
     return _summary(state, frame, sums, jnp.asarray(steps), counted, jnp.asarray(dt, frame.dtype))
 
 

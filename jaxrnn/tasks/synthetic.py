@@ -1,11 +1,10 @@
 """Long-memory tasks made of random numbers: to solve them is to carry information over a known lag."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import theory
 from jaxrnn._border import require_at
 from jaxrnn.tasks.protocol import Batch, Task, cross_entropy, mean_squared_error, squared_error
 
@@ -44,7 +43,7 @@ def adding(length: int) -> Task:
         weight = jnp.zeros((batch, length), float).at[:, -1].set(1)
         return Batch(jnp.stack([u, marks], -1), {"value": value, "weight": weight})
 
-    return Task(sample, sample, 2, 1, squared_error, mean_squared_error, "mean squared error", 1 / 6, lambda error: error < 0.01)
+    return Task(sample, sample, 2, 1, squared_error, mean_squared_error, "mean squared error", theory.adding_baseline(), lambda error: error < 0.01)
 
 
 def copy(lag: int, symbols: int = 8, items: int = 10) -> Task:
@@ -83,7 +82,7 @@ def copy(lag: int, symbols: int = 8, items: int = 10) -> Task:
         weight = jnp.full((batch, length), 1 / length, float)
         return Batch(jax.nn.one_hot(ids, symbols + 2, dtype=float), {"label": label, "weight": weight})
 
-    baseline = items * math.log(symbols) / length
+    baseline = theory.copy_baseline(lag, symbols, items)
     return Task(
         sample,
         sample,
