@@ -188,18 +188,18 @@ def test_a_cosine_hides_what_the_share_shows():
 
 def test_the_sum_never_differentiates_through_time(monkeypatch):
     wanted = of_cell(8).total
-    plain = bptt.states
+    plain = bptt.terms.states
     calls = []
 
     def frozen(*args, **kwargs):
         calls.append(1)
         return jax.lax.stop_gradient(plain(*args, **kwargs))
 
-    monkeypatch.setattr(bptt, "states", frozen)
-    bptt._decompose.jitted.clear_cache()
+    monkeypatch.setattr(bptt.terms, "states", frozen)
+    bptt.terms._decompose.jitted.clear_cache()
     assert relative(of_cell(8).total, wanted) == 0
     assert calls == [1]
-    bptt._decompose.jitted.clear_cache()
+    bptt.terms._decompose.jitted.clear_cache()
 
 
 @pytest.mark.parametrize(("gain", "rate"), [(0.1, np.log(0.1)), (10.0, np.log(10.0))])
@@ -288,7 +288,7 @@ def test_five_hundred_steps_fit():
     params = cell.init_params(jax.random.key(0))
     loss = cells.readout_loss(cell, lambda prediction, target: jnp.sum((prediction - target) ** 2))
     args = (cell.step, params, cell.init_state(params), noise(33, (500, 2)), noise(34, (500, 1)), loss)
-    program = bptt._decompose.jitted.lower(*args, max_lag=None, times=None, trajectory=None).compile().memory_analysis()
+    program = bptt.terms._decompose.jitted.lower(*args, max_lag=None, times=None, trajectory=None).compile().memory_analysis()
     answer, numbers = program.output_size_in_bytes, sum(leaf.size for leaf in jax.tree.leaves(params))
     assert answer > 2 * 500 * numbers * 8  # by_lag and direct
     assert program.temp_size_in_bytes < 6 * answer
@@ -299,10 +299,10 @@ def test_large_parameters_are_taken_a_few_terms_at_a_time(monkeypatch):
     params = random_params(cell)
     args = (cell.step, params, cell.init_state(params), noise(35, (9, 2)), noise(36, (9,)), of_distance)
     together = bptt.decompose(*args)
-    monkeypatch.setattr(bptt, "_TOGETHER", 3 * sum(leaf.size for leaf in jax.tree.leaves(params)))
-    bptt._decompose.jitted.clear_cache()
+    monkeypatch.setattr(bptt.terms, "_TOGETHER", 3 * sum(leaf.size for leaf in jax.tree.leaves(params)))
+    bptt.terms._decompose.jitted.clear_cache()
     apart = bptt.decompose(*args)
-    bptt._decompose.jitted.clear_cache()
+    bptt.terms._decompose.jitted.clear_cache()
     for a, b in zip(jax.tree.leaves(together.log_norms), jax.tree.leaves(apart.log_norms), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
 
@@ -334,3 +334,14 @@ def test_a_target_at_a_long_lag_is_heard_over_a_batch_and_not_beyond():
     assert found.square[10] < 4 * found.square_errors[10]
     with pytest.raises(ValueError, match="the number of sequences B=2 must be at least 3"):
         bptt.long_lag_signal(jax.tree.map(lambda leaf: leaf[:2], each))
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_terms_that_a_square_would_lose_keep_their_norm(scale):
+    # θ enters as 1e±200 θ: the square of a term is 0 or inf in float64.
+    step = lambda theta, h, x: 0.5 * h + scale * theta * x
+    args = (jnp.asarray(1.0), jnp.zeros(()), jnp.arange(1.0, 5.0), jnp.zeros(4), lambda theta, h, x, y: h / scale)
+    found = bptt.decompose(step, *args)
+    t, k = np.mgrid[1:5, 1:5]
+    wanted = np.where(k <= t, (t - k) * np.log(0.5) + np.log(k), -np.inf)
+    np.testing.assert_allclose(found.log_norms, wanted, atol=1e-11)

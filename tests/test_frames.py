@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrnn._frames import orthonormalise, renormalise
+from jaxrnn._frames import orthonormalise, quick_log_norm, renormalise
 from tests.models import noise
 
 LOOSE = 1 / 8
@@ -106,3 +106,18 @@ def test_its_derivative_is_that_of_householder():
     quick, exact = (jax.jvp(lambda f, g=g: g(f)[:2], (frame,), (direction,))[1] for g in (lambda f: renormalise(f, LOOSE), orthonormalise))
     for a, b in zip(quick, exact, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_quick_norm_is_right_on_its_side(dtype):
+    entries = noise(12, (7, 3), dtype)
+    smallest, largest = (1e-33, 1e33) if dtype == np.float32 else (1e-275, 1e275)
+    for scale, side in ((smallest, 1), (1e-20, 1), (1.0, 1), (300.0, 1), (300.0, -1), (largest, -1)):
+        found = quick_log_norm(entries * dtype(scale), side)
+        wanted = np.log(np.linalg.norm(np.asarray(entries, np.float64))) + np.log(scale)
+        assert abs(float(found) - wanted) < 1e-4 if dtype == np.float32 else abs(float(found) - wanted) < 1e-11
+    assert quick_log_norm(entries * dtype(largest), 1) == np.inf  # so that the caller knows
+    assert quick_log_norm(jnp.zeros(3, dtype), 1) == -np.inf
+    assert np.isnan(quick_log_norm(entries.at[0, 0].set(np.nan), 1))
+    turned = jax.lax.complex(entries, -2 * entries)
+    np.testing.assert_allclose(quick_log_norm(turned, 1), quick_log_norm(entries, 1) + 0.5 * np.log(5), rtol=1e-5)

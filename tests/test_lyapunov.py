@@ -464,7 +464,7 @@ def test_the_rounding_field_says_when_float32_does_not_carry_an_exponent():
     exact = lyapunov.from_jacobians(jacobians, frame=orthonormal(100, n, n))
     for every in (1, 3):
         rough = lyapunov.from_jacobians(jacobians.astype(np.float32), frame=orthonormal(100, n, n).astype(np.float32), qr_every=every)
-        rough = jax.tree.map(np.asarray, rough)
+        rough = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), rough)
         living = np.isfinite(rough.exponents)
         error = np.abs(rough.exponents - np.asarray(exact.exponents))[living]
         # First order, of one rounding per entry; products of 64 terms and the rounded matrices themselves make a few tens of it.

@@ -76,7 +76,7 @@ def test_analyses_compile_once_per_shape(analysis):
 
 
 def test_decompositions_compile_once_for_equal_times():
-    count, cell = compilations(bptt._decompose), cells.vanilla(2, 3)
+    count, cell = compilations(bptt.terms._decompose), cells.vanilla(2, 3)
     params, loss = cell.init_params(jax.random.key(0)), cells.readout_loss(cell, squared_error)
     for times in [(1, 3), [1, 3], jnp.array([1, 3])]:
         bptt.decompose(cell.step, params, jnp.zeros(3), jnp.ones((4, 2)), jnp.zeros((4, 3)), loss, times=times)

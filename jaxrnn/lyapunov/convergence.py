@@ -154,8 +154,8 @@ class _Blocks:
         errors = np.sqrt(count / max(count - 1, 1) * np.sum((steps[:, None] / total * spread) ** 2, 0) * np.maximum(factor, 1))
         errors = np.where(dead | (count < 2), np.inf, errors)
         time = np.where(dead, np.nan, factor * steps.mean())
-        arrays: Any = (rates[order], errors[order], self.lost, self.rounding, growth, steps)  # of NumPy: they are on the host already
-        return Converged(Spectrum(*arrays, state=state, frame=frame), False, int(total), time[order])
+        fields: Any = (rates[order], errors[order], self.lost, self.rounding, growth, steps, state, frame)  # NumPy's: they are on the host already
+        return Converged(Spectrum._make(fields), False, int(total), time[order])
 
 
 def _reached(found: Spectrum, wanted: np.ndarray) -> bool:

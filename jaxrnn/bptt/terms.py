@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 
 from jaxrnn._border import admit, compiled, require_at, require_loss, targets_length
-from jaxrnn._frames import joint_log_norm, log_norm, rescale
+from jaxrnn._frames import joint_log_norm, quick_log_norm, rescale
 from jaxrnn._tree import Layout, layout
 from jaxrnn.flow import Loss
 from jaxrnn.linearize import Step, in_coordinates
@@ -118,93 +118,6 @@ def truncation_lag(decomposition: Decomposition, cosine: float = 0.99) -> int:
     return int(below[-1] + 1) if below.size else 0
 
 
-def contributions(
-    step: Step, params: PyTree, state: PyTree, xs: PyTree, targets: PyTree, loss: Loss, *, times: tuple[int, ...] | None = None
-) -> Array:
-    """What each term (t, k) contributes along the gradient that they all sum to; the contributions sum to 1.
-
-    c(t, k) = ⟨term(t, k), g⟩ / ‖g‖², g = Σ_{t,k} term(t, k) over all leaves of the parameters. Norms of terms add up to more than the norm of
-    their sum; these do not: a negative one says that the term was outvoted. ⟨term(t, k), g⟩ = u_{t,k} · (∂⁺h_k/∂θ · g) needs no
-    gradient of any single term.
-
-    Args:
-        step, params, state, xs, targets, loss, times: as in ``decompose``; complex leaves count as (re, im).
-
-    Returns:
-        (S, T) at [index of t, k − 1], 0 for k > t; NaN where g is zero.
-
-    Raises:
-        As ``decompose``. Cost: S · T / 2 pulls through one step; memory O(S T + size of θ).
-
-    >>> import jax.numpy as jnp
-    >>> from jaxrnn import bptt
-    >>> last = lambda a, h, x, weight: weight * h
-    >>> shares = bptt.contributions(lambda a, h, x: a * h + x, 0.5, 0.0, jnp.ones(3), jnp.array([0.0, 0.0, 1.0]), last)
-    >>> print(shares.round(3))  # ∂h_3/∂a = h_2 + a h_1 + a² h_0
-    [[0.   0.   0.  ]
-     [0.   0.   0.  ]
-     [0.   0.25 0.75]]
-    """
-    times = None if times is None else tuple(operator.index(t) for t in times)
-    return _contributions(step, params, state, xs, targets, loss, times=times)
-
-
-class LongLag(NamedTuple):
-    """How much of the expected gradient comes over long lags, beside the noise between sequences."""
-
-    signal: Array  # (lags,) norm of the expected gradient from lags ≥ ℓ; 0 where its unbiased square came out negative: not seen
-    square: Array  # (lags,) that unbiased square, which may be negative
-    square_errors: Array  # (lags,) its standard error, by the jackknife over sequences
-    noise: Array  # scalar, √E‖g_b − E g‖², of the gradient of one sequence
-    batch: Array  # (lags,) noise² / signal²: in batches of fewer sequences, noise outweighs what comes from these lags; inf where not seen
-
-
-@jax.jit
-def long_lag_signal(by_lag: PyTree) -> LongLag:
-    """Whether a batch of sequences can hear its long lags through the noise of its gradient.
-
-    With s_b(ℓ) = Σ_{lag ≥ ℓ} of sequence b, ‖E s(ℓ)‖² is estimated by the mean of ⟨s_a, s_b⟩ over pairs a ≠ b, which is unbiased, and the noise
-    by E‖g_b‖² − ‖E g‖², g = s(0).
-
-    Args:
-        by_lag: ``by_lag`` of a vmapped ``decompose``, leaves (B, lags, ...), B ≥ 3 independent sequences; leaves without gradient
-            through the state only add zeros.
-
-    Returns:
-        ``LongLag``. Where square < 2 square_errors, no signal is proven at these lags.
-
-    Raises:
-        ValueError: fewer than 3 sequences.
-
-    Cost: O(lags B² size of θ); memory as what is given.
-
-    Source: noise against signal as in McCandlish et al. 2018 (the simple noise scale), here by lag.
-
-    >>> import jax, jax.numpy as jnp
-    >>> from jaxrnn import bptt
-    >>> found = bptt.long_lag_signal(1 + jax.random.normal(jax.random.key(0), (500, 2, 1)))  # two lags, mean 1 and noise 1 each
-    >>> [round(float(v)) for v in found.signal], round(float(found.noise) ** 2)
-    ([2, 1], 2)
-    """
-    leaves = jax.tree.leaves(by_lag)
-    count = leaves[0].shape[0]
-    require_at("the number of sequences B", count, 3, None, "the leading axis of by_lag")
-    gram: Any = 0
-    for leaf in leaves:
-        flat = leaf.reshape(*leaf.shape[:2], -1)
-        tails = jnp.cumsum(flat[:, ::-1], 1)[:, ::-1]
-        gram = gram + jnp.einsum("alp,blp->lab", jnp.conj(tails), tails, precision="highest").real
-    apart = gram - jnp.eye(count, dtype=gram.dtype) * gram
-    rows = apart.sum(2)
-    square = rows.sum(1) / (count * (count - 1))
-    without = (rows.sum(1)[:, None] - 2 * rows) / ((count - 1) * (count - 2))
-    errors = jnp.sqrt((count - 1) / count * jnp.sum((without - without.mean(1, keepdims=True)) ** 2, 1))
-    noise = jnp.trace(gram[0]) / count - square[0]
-    seen = square > 0
-    batch = jnp.where(seen, noise / jnp.where(seen, square, 1), jnp.inf)
-    return LongLag(jnp.sqrt(jnp.where(seen, square, 0)), square, errors, jnp.sqrt(jnp.maximum(noise, 0)), batch)
-
-
 @compiled("step", "loss", "max_lag", "times")
 def _decompose(step, params, state, xs, targets, loss, *, max_lag, times, trajectory) -> Decomposition:
     state, length = admit(step, params, state, xs, targets_length(xs, targets))
@@ -213,10 +126,10 @@ def _decompose(step, params, state, xs, targets, loss, *, max_lag, times, trajec
     lay = layout(state)
     max_lag = length - 1 if max_lag is None else max_lag
     require_at("max_lag", max_lag, 0, length - 1, f"the longest lag of {length} steps")
-    t = _rows(times, length)
+    t = rows_of(times, length)
 
     hs = states(step, params, state, xs, length=length) if trajectory is None else trajectory
-    run = _Run(step, params, lay, jax.vmap(lay.ravel)(preceding(state, hs)), xs)
+    run = Run(step, params, lay, jax.vmap(lay.ravel)(preceding(state, hs)), xs)
     at = jax.tree.map(lambda leaf: leaf[t], (jax.vmap(lay.ravel)(hs), xs, targets))
 
     of_state = jax.grad(lambda v, x, y: loss(params, lay.unravel(v), x, y))
@@ -227,16 +140,16 @@ def _decompose(step, params, state, xs, targets, loss, *, max_lag, times, trajec
     def terms(k: Array, unit: Array, log: Array) -> tuple[PyTree, PyTree]:
         return _term_norms(run, k, unit, log), _term_sum(run, k, unit * jnp.exp(log)[:, None])
 
-    carry, (norms, lags) = _over_lags(run, t, unit, log, max_lag + 1, terms)
+    carry, (norms, lags) = over_lags(run, t, unit, log, max_lag + 1, terms)
     sizes = [joint_log_norm(norms)]  # (lags, S)
     if max_lag < length - 1:
-        rest, log_rest = _beyond(run, t - max_lag - 1, *carry, length)
+        rest, log_rest = beyond(run, t - max_lag - 1, *carry, length)
         lags = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), lags, rest)
         sizes = [*sizes, log_rest]
 
     through = jax.tree.map(lambda leaf: leaf.sum(0), lags)
     return Decomposition(
-        log_norms=jax.tree.map(lambda values: _place(values, t, length), norms),
+        log_norms=jax.tree.map(lambda values: place(values, t, length), norms),
         direct=direct,
         by_lag=lags,
         total=jax.tree.map(lambda a, b: a + b.sum(0), through, direct),
@@ -245,34 +158,7 @@ def _decompose(step, params, state, xs, targets, loss, *, max_lag, times, trajec
     )
 
 
-@compiled("step", "loss", "times")
-def _contributions(step, params, state, xs, targets, loss, *, times) -> Array:
-    state, length = admit(step, params, state, xs, targets_length(xs, targets))
-    require_loss(loss, params, state, xs, targets, length)
-    layout(params, "params")
-    lay, t = layout(state), _rows(times, length)
-    hs = states(step, params, state, xs, length=length)
-    run = _Run(step, params, lay, jax.vmap(lay.ravel)(preceding(state, hs)), xs)
-    at = jax.tree.map(lambda leaf: leaf[t], (jax.vmap(lay.ravel)(hs), xs, targets))
-    unit, log = rescale(jax.vmap(jax.grad(lambda v, x, y: loss(params, lay.unravel(v), x, y)))(*at), (1,))
-    whole = _beyond(run, t, unit, log, length)[0]
-
-    def along(v: Array, x: PyTree) -> Array:
-        # JAX's gradient of a complex leaf is the conjugate of its direction.
-        return jax.jvp(lambda theta: in_coordinates(step, theta, lay, x)(v), (params,), (jax.tree.map(jnp.conj, whole),))[1]
-
-    met = jax.vmap(along)(run.before, xs)  # (T, n) ∂⁺h_k/∂θ · g
-    size = jnp.stack([jnp.sum(jnp.abs(leaf) ** 2).astype(lay.dtype) for leaf in jax.tree.leaves(whole)]).sum()
-
-    def terms(k: Array, unit: Array, log: Array) -> tuple[PyTree, PyTree]:
-        return jnp.exp(log) * jnp.sum(unit * met[k], 1), ()
-
-    _, (values, _) = _over_lags(run, t, unit, log, length, terms)
-    signed = _place(values, t, length)
-    return jnp.where(jnp.isneginf(signed), 0, signed / size)
-
-
-class _Run(NamedTuple):
+class Run(NamedTuple):
     """A stored forward run: what each step started from, in real coordinates."""
 
     step: Step
@@ -282,7 +168,7 @@ class _Run(NamedTuple):
     xs: PyTree
 
 
-def _rows(times: tuple[int, ...] | None, length: int) -> np.ndarray:
+def rows_of(times: tuple[int, ...] | None, length: int) -> np.ndarray:
     """0-based indices of the chosen times."""
     if times is None:
         return np.arange(length)
@@ -291,8 +177,8 @@ def _rows(times: tuple[int, ...] | None, length: int) -> np.ndarray:
     return np.asarray(times) - 1
 
 
-def _over_lags(
-    run: _Run, t: np.ndarray, unit: Array, log: Array, lags: int, terms: Callable[[Array, Array, Array], tuple[PyTree, PyTree]]
+def over_lags(
+    run: Run, t: np.ndarray, unit: Array, log: Array, lags: int, terms: Callable[[Array, Array, Array], tuple[PyTree, PyTree]]
 ) -> tuple[tuple[Array, Array], tuple[PyTree, PyTree]]:
     """Pull the cotangent of every row one step further back per lag, and see what it meets there.
 
@@ -324,20 +210,25 @@ def _over_lags(
     return (unit, log), jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
-def _term_norms(run: _Run, k: Array, unit: Array, log: Array) -> PyTree:
+def _term_norms(run: Run, k: Array, unit: Array, log: Array) -> PyTree:
     """Log norm of each row's term uᵀ ∂⁺h_k/∂θ, u = unit·e^log, per leaf (S,)."""
-
-    def one(v: Array, x: PyTree, u: Array) -> PyTree:
-        term = jax.vjp(lambda theta: in_coordinates(run.step, theta, run.lay, x)(v), run.params)[1](u)[0]
-        return jax.tree.map(lambda leaf: log_norm(jnp.abs(leaf).astype(u.dtype), tuple(range(leaf.ndim))), term)
-
     rows = (run.before[k], jax.tree.map(lambda leaf: leaf[k], run.xs), unit)
     batch = max(1, _TOGETHER // sum(leaf.size for leaf in jax.tree.leaves(run.params)))
-    norms = jax.vmap(one)(*rows) if len(k) <= batch else jax.lax.map(lambda row: one(*row), rows, batch_size=batch)
-    return jax.tree.map(lambda leaf: leaf + log, norms)
+
+    def norms(side: int) -> PyTree:
+        def one(v: Array, x: PyTree, u: Array) -> PyTree:
+            term = jax.vjp(lambda theta: in_coordinates(run.step, theta, run.lay, x)(v), run.params)[1](u)[0]
+            return jax.tree.map(lambda leaf: quick_log_norm(leaf, side).astype(u.dtype), term)
+
+        return jax.vmap(one)(*rows) if len(k) <= batch else jax.lax.map(lambda row: one(*row), rows, batch_size=batch)
+
+    quick = norms(1)
+    overflow = jnp.stack([jnp.isposinf(leaf).any() for leaf in jax.tree.leaves(quick)]).any()
+    found = jax.lax.cond(overflow, lambda: norms(-1), lambda: quick)
+    return jax.tree.map(lambda leaf: leaf + log, found)
 
 
-def _term_sum(run: _Run, k: Array, covectors: Array) -> PyTree:
+def _term_sum(run: Run, k: Array, covectors: Array) -> PyTree:
     """Σ over rows of uᵀ ∂⁺h_k/∂θ, per leaf (...): the parameters are shared, so each is one matrix product."""
 
     def local(theta: PyTree) -> Array:
@@ -347,7 +238,7 @@ def _term_sum(run: _Run, k: Array, covectors: Array) -> PyTree:
     return jax.vjp(local, run.params)[1](covectors)[0]
 
 
-def _pull(run: _Run, k: Array, covectors: Array) -> Array:
+def _pull(run: Run, k: Array, covectors: Array) -> Array:
     """Each row's cotangent of h_k carried to h_{k−1}."""
 
     def one(v: Array, x: PyTree, u: Array) -> Array:
@@ -356,7 +247,7 @@ def _pull(run: _Run, k: Array, covectors: Array) -> Array:
     return jax.vmap(one)(run.before[k], jax.tree.map(lambda leaf: leaf[k], run.xs), covectors)
 
 
-def _beyond(run: _Run, k: np.ndarray, unit: Array, log: Array, length: int) -> tuple[PyTree, Array]:
+def beyond(run: Run, k: np.ndarray, unit: Array, log: Array, length: int) -> tuple[PyTree, Array]:
     """The sum of all terms at steps up to row s's k[s], and for each step the log norm of its summed term.
 
     a_k = (cotangents that enter at k) + J_{k+1}ᵀ a_{k+1}: one adjoint run instead of one per time t.
@@ -377,7 +268,7 @@ def _beyond(run: _Run, k: np.ndarray, unit: Array, log: Array, length: int) -> t
     return _term_sum(run, indices, adjoint), joint_log_norm(each)[:, 0]
 
 
-def _place(values: Array, t: np.ndarray, length: int) -> Array:
+def place(values: Array, t: np.ndarray, length: int) -> Array:
     """(lags, S) by lag and row -> (S, T) by row and k."""
     lags, rows = values.shape
     k = t[:, None] - np.arange(lags)[None]
