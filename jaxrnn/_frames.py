@@ -171,7 +171,7 @@ def log_norm(array: Array, axes: tuple[int, ...]) -> Array:
 def quick_log_norm(array: Array, side: int) -> Array:
     """Log of the norm of all entries, real or complex, in one pass without a search for the largest; −inf for zero.
 
-    Squares are summed after a scaling by a power of two. ``side`` = 1 is right for norms from 1e-34 to 4e3 (float32), 1e-277 to
+    Squares are summed after a scaling by a power of two. ``side`` = 1 is right for norms from 1e-32 to 4e3 (float32), 1e-270 to
     1e31 (float64), and inf above; ``side`` = −1 goes on to 1e34 and 1e277.
     """
     dtype = jnp.finfo(array.dtype).dtype

@@ -111,11 +111,11 @@ def test_its_derivative_is_that_of_householder():
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_the_quick_norm_is_right_on_its_side(dtype):
     entries = noise(12, (7, 3), dtype)
-    smallest, largest = (1e-33, 1e33) if dtype == np.float32 else (1e-275, 1e275)
+    smallest, largest = (1e-32, 1e33) if dtype == np.float32 else (1e-270, 1e275)
     for scale, side in ((smallest, 1), (1e-20, 1), (1.0, 1), (300.0, 1), (300.0, -1), (largest, -1)):
         found = quick_log_norm(entries * dtype(scale), side)
         wanted = np.log(np.linalg.norm(np.asarray(entries, np.float64))) + np.log(scale)
-        assert abs(float(found) - wanted) < 1e-4 if dtype == np.float32 else abs(float(found) - wanted) < 1e-11
+        assert abs(float(found) - wanted) < 16 * np.finfo(dtype).eps * (abs(np.log(scale)) + 300)  # the logs of scales and shifts are rounded
     assert quick_log_norm(entries * dtype(largest), 1) == np.inf  # so that the caller knows
     assert quick_log_norm(jnp.zeros(3, dtype), 1) == -np.inf
     assert np.isnan(quick_log_norm(entries.at[0, 0].set(np.nan), 1))
