@@ -26,7 +26,7 @@ class Settings:
     length: int = 2000  # counted steps at a fixed length
     warmup: int = 200
     blocks: int = 32
-    standard_error: float = 0.01  # that ``until`` is asked for, nats per step
+    standard_error: float = 0.015  # that ``until`` is asked for, nats per step
     longer: int = 50
     chunk: int = 10  # networks at once
 
@@ -92,7 +92,7 @@ def reference(s, nets, found, lengths, k):
     order = chunks(s, np.argsort(lengths))
     parts = []
     for chosen in order:
-        length = s.longer * 2 ** int(np.ceil(np.log2(max(lengths[chosen]))))  # powers of two: few programs to compile
+        length = s.longer * int(np.ceil(2 ** (np.ceil(2 * np.log2(max(lengths[chosen]))) / 2)))  # powers of √2: few programs to compile
         begin = (take(nets, chosen), found.state[chosen], found.frame[chosen])
         parts.append(ensemble(*begin, 10_000_000, length, 0, s.blocks, k).exponents)
     return merged(parts, order)

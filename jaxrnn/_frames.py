@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -29,9 +30,11 @@ def orthonormalise(frame: Array) -> Orthonormalised:
     n, k = frame.shape
     if k == 1:
         return _normalise(frame)
-    # Scaled by a power of two, which rounds nothing, so that the norms of columns neither overflow nor underflow.
-    exponent = jax.lax.stop_gradient(jnp.frexp(jnp.max(jnp.abs(frame)))[1])
-    q, r = _qr(jnp.ldexp(frame, -exponent))
+    # Scaled by a power of two, which rounds nothing, so that the norm of the longest column neither overflows nor underflows; one that is
+    # shorter by more than the range of a square counts as lost. By a factor: ldexp of the frame has no second derivative in a scan.
+    top = int(jnp.finfo(frame.dtype).maxexp) - 2
+    exponent = jnp.clip(jax.lax.stop_gradient(jnp.frexp(jnp.max(jnp.abs(frame)))[1]), -top, top)
+    q, r = _qr(frame * jax.lax.stop_gradient(jnp.ldexp(jnp.ones((), frame.dtype), -exponent)))
     diagonal, lost = jnp.abs(jnp.diagonal(r)), _lost(r, n)
     pivot = jnp.where(lost, 1, diagonal)
     log_growth = jnp.where(lost, -jnp.inf, jnp.log(pivot) + exponent.astype(frame.dtype) * math.log(2))
@@ -45,8 +48,8 @@ def renormalise(frame: Array, departure: ArrayLike) -> Orthonormalised:
     From each panel of columns what lies in the span of those before is taken once, P ← P − Q Qᵀ P (block Gram–Schmidt); then
     RᵀR = PᵀP by Cholesky and Q = P R⁻¹. A = Q R holds to the rounding of each column, as in Householder's; but QᵀQ = I only to
     n·eps·(‖column‖ / R_ii + (‖what is left of it‖ / R_ii)²). What Q lacks is part of the next frame J Q and so of the next R:
-    over steps the logs of R_ii telescope, and nothing is lost if ``orthonormalise`` ends the sum. Where that bound exceeds
-    ``departure`` (at most 1/8), or columns are dead, NaN or overflow, the frame is orthonormalised by Householder.
+    over steps the logs of R_ii telescope, and nothing is lost if ``orthonormalise`` ends the sum. Where that estimate, or
+    QᵀQ z − z for two random z, exceeds ``departure`` (at most 1/8), or columns are dead, NaN or overflow, Householder does it instead.
     """
     if frame.shape[1] == 1:
         return _normalise(frame)
@@ -80,7 +83,10 @@ def _renormalised(frames: Array, departure: Array) -> Orthonormalised:
     size = jnp.sqrt(jnp.sum(frames**2, -2)) if len(panels) > 1 else left
     eps = jnp.finfo(frames.dtype).eps
     bound = n * eps * (size / pivot + (left / pivot) ** 2)
-    safe = jnp.all(bound < departure[..., None]) & jnp.all(jnp.isfinite(size))  # false where Cholesky failed, too: NaN
+    # Pivots may hide a bad condition (Kahan's matrix): the outcome is probed, too, at the price of two vectors.
+    probe = jnp.asarray(np.random.default_rng(0).standard_normal((k, 2)), frames.dtype)
+    error = jnp.max(jnp.abs(transposed(q) @ (q @ probe) - probe), axis=(-2, -1))
+    safe = jnp.all(bound < departure[..., None]) & jnp.all(error < departure) & jnp.all(jnp.isfinite(size))  # false where Cholesky failed, too: NaN
     quick = Orthonormalised(q, jnp.log(pivot), jnp.zeros(pivot.shape, bool), eps * size / pivot)
     each = orthonormalise
     for _ in range(frames.ndim - 2):

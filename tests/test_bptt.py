@@ -345,3 +345,26 @@ def test_terms_that_a_square_would_lose_keep_their_norm(scale):
     t, k = np.mgrid[1:5, 1:5]
     wanted = np.where(k <= t, (t - k) * np.log(0.5) + np.log(k), -np.inf)
     np.testing.assert_allclose(found.log_norms, wanted, atol=1e-11)
+
+
+def test_a_first_jacobian_that_is_infinite_spoils_no_gradient_that_is_finite():
+    step = lambda p, h, x: p * jnp.sqrt(h) + x
+    loss = lambda p, h, x, y: (h - y) ** 2
+    found = bptt.decompose(step, jnp.asarray(0.5), jnp.asarray(0.0), jnp.ones(4), jnp.zeros(4), loss)
+
+    def total(p):
+        h, out = 0.0, 0.0
+        for _ in range(4):
+            h = p * np.sqrt(h) + 1
+            out += h**2
+        return out
+
+    assert float(found.total) == pytest.approx((total(0.5 + 1e-6) - total(0.5 - 1e-6)) / 2e-6, rel=1e-6)
+
+
+@pytest.mark.parametrize("weight", [1e-25, 1.0, 1e25])
+def test_contributions_do_not_depend_on_the_scale_of_the_loss(weight):
+    last = lambda a, h, x, w: w * h
+    args = (jnp.float32(0.5), jnp.float32(0), jnp.ones(3, jnp.float32), jnp.array([0, 0, weight], jnp.float32))
+    shares = bptt.contributions(lambda a, h, x: a * h + x, *args, last)
+    np.testing.assert_allclose(shares[2], [0, 0.25, 0.75], rtol=1e-6)

@@ -88,10 +88,10 @@ PUSHED, DENSE, RAVEL = linearize.pushed, linearize.dense, _tree.Layout.ravel
 TERMS, DETERMINANTS, PRODUCTS, BOUNDS = "terms sum to jax.grad", "log growth sums to log|det J|", "push and pull equal dense J", "per-step bounds"
 FAULTS = {
     "transpose in the push": (linearize, "pushed", _transposed_push, PRODUCTS),
-    "transpose in the terms": (bptt, "_pull", _transposed_pull, TERMS),
+    "transpose in the terms": (bptt.terms, "_pull", _transposed_pull, TERMS),
     "off by one in time, exponents": (lyapunov.exponents, "pushed", _late_push, DETERMINANTS),
     "off by one in time, transport": (flow.transport, "dense", _late_dense, BOUNDS),
-    "off by one in time, terms": (bptt, "preceding", lambda state, later: later, TERMS),
+    "off by one in time, terms": (bptt.terms, "preceding", lambda state, later: later, TERMS),
     "dropped state leaf, exponents": (lyapunov.exponents, "pushed", _push_without_first_leaf, DETERMINANTS),
     "dropped state leaf, transport": (flow.transport, "dense", _dense_without_first_leaf, BOUNDS),
     "dropped state leaf, dense Jacobians": (linearize, "dense", _dense_without_first_leaf, PRODUCTS),

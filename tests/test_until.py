@@ -110,3 +110,35 @@ def test_memory_on_the_host_stays_flat_and_no_step_is_dropped():
 def test_what_cannot_be_meant_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         lyapunov.until(product, (), jnp.ones(2), noise(7, (50, 2, 2)), **{"standard_error": 0.1} | options)
+
+
+def test_errors_stay_true_where_blocks_have_been_joined():
+    # 16 blocks of 1 step a stretch: joined four times on the way to 20,000 steps.
+    noises = lambda seed: lambda start, count: jnp.exp(jax.random.normal(jax.random.fold_in(jax.random.key(seed), start), (count, 1)))
+    model = (lambda p, h, x: x * h, (), jnp.ones(1))
+    runs = [lyapunov.until(*model, noises(seed), standard_error=1e-9, stretch=16 * 40, longest=16 * 40 * 70).spectrum for seed in range(30)]
+    steps = np.asarray(runs[0].block_steps)
+    assert len(set(steps[:-1])) == 1  # equal batches, but for what is left over
+    assert steps[-1] <= 2 * steps[0]
+    errors = np.array([run.standard_errors[0] for run in runs]) * np.sqrt(steps.sum())
+    assert abs(errors.mean() - 1) < 0.2  # batches of independent numbers of sd 1, and √τ of their chance correlation
+
+
+def test_lost_and_rounding_belong_to_their_exponents():
+    xs = np.full((4096, 2), 0.9)
+    xs[500, 0], xs[1500, 1] = 0, 0
+    model = (lambda p, h, x: x * h, (), jnp.ones(2))
+    found = lyapunov.until(*model, jnp.asarray(xs), standard_error=1e-3, frame=jnp.eye(2), dt=0.5)
+    whole = lyapunov.spectrum(*model, jnp.asarray(xs), frame=jnp.eye(2), dt=0.5)
+    assert found.spectrum.exponents[0] == -np.inf
+    assert (found.spectrum.lost > 0).tolist() == np.isneginf(found.spectrum.exponents).tolist()
+    assert np.isposinf(found.spectrum.rounding).tolist() == np.isneginf(found.spectrum.exponents).tolist()
+    assert whole.exponents.tolist() == [-np.inf, -np.inf]
+    growing = lyapunov.until(lambda a, h, x: a * h, jnp.array([0.5, 0.9]), jnp.ones(2), None, standard_error=1e-3, dt=0.01)
+    once = lyapunov.spectrum(lambda a, h, x: a * h, jnp.array([0.5, 0.9]), jnp.ones(2), None, length=2048, dt=0.01)
+    np.testing.assert_allclose(growing.spectrum.rounding, once.rounding, rtol=0.5)
+
+
+def test_as_many_errors_as_exponents():
+    with pytest.raises(ValueError, match=r"standard_error has shape \(3,\); allowed are a number and \(2,\)"):
+        lyapunov.until(product, (), jnp.ones(2), draws(8, 2), standard_error=[0.1, 0.1, 0.1])

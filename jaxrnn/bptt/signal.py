@@ -31,7 +31,7 @@ def contributions(
         step, params, state, xs, targets, loss, times: as in ``decompose``; complex leaves count as (re, im).
 
     Returns:
-        (S, T) at [index of t, k − 1], 0 for k > t; NaN where g is zero.
+        (S, T) at [index of t, k − 1], 0 for k > t; NaN where g is zero, or a term overflows beside it.
 
     Raises:
         As ``decompose``. Cost: S · T / 2 pulls through one step; memory O(S T + size of θ).
@@ -115,7 +115,10 @@ def _contributions(step, params, state, xs, targets, loss, *, times) -> Array:
     run = Run(step, params, lay, jax.vmap(lay.ravel)(preceding(state, hs)), xs)
     at = jax.tree.map(lambda leaf: leaf[t], (jax.vmap(lay.ravel)(hs), xs, targets))
     unit, log = rescale(jax.vmap(jax.grad(lambda v, x, y: loss(params, lay.unravel(v), x, y)))(*at), (1,))
+    log = log - jnp.max(jnp.where(jnp.isfinite(log), log, -jnp.inf), initial=jnp.finfo(lay.dtype).min)  # the scale of the loss does not matter
     whole = beyond(run, t, unit, log, length)[0]
+    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)).astype(lay.dtype) for leaf in jax.tree.leaves(whole)]))
+    whole = jax.tree.map(lambda leaf: leaf / largest.astype(leaf.dtype), whole)
 
     def along(v: Array, x: PyTree) -> Array:
         # JAX's gradient of a complex leaf is the conjugate of its direction.
@@ -128,5 +131,5 @@ def _contributions(step, params, state, xs, targets, loss, *, times) -> Array:
         return jnp.exp(log) * jnp.sum(unit * met[k], 1), ()
 
     _, (values, _) = over_lags(run, t, unit, log, length, terms)
-    signed = place(values, t, length)
-    return jnp.where(jnp.isneginf(signed), 0, signed / size)
+    signed = place(values, t, length) / size / largest
+    return jnp.where(jnp.asarray(t)[:, None] >= jnp.arange(length), signed, 0)

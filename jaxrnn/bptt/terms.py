@@ -190,7 +190,7 @@ def over_lags(
     def body(carry: tuple[Array, Array], lag: Array, rows: np.ndarray) -> tuple[tuple[Array, Array], tuple[PyTree, PyTree]]:
         unit, log = carry
         k = t[rows] - lag  # 0-based index of the step that made h_{t−lag}
-        log = jnp.where(k >= 0, log, -jnp.inf)
+        log, unit = jnp.where(k >= 0, log, -jnp.inf), jnp.where((k >= 0)[:, None], unit, 0)  # of a row that ended even NaN is nothing
         at_k = jnp.maximum(k, 0)
         seen = terms(at_k, unit, log)
         unit, growth = rescale(_pull(run, at_k, unit), (1,))

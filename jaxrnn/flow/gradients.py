@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxrnn._border import admit, compiled, require_loss, targets_length
+from jaxrnn._border import admit, compiled, require_loss, sequence_length, targets_length
 from jaxrnn._frames import random_frame, rescale
 from jaxrnn._tree import layout
 from jaxrnn.flow.transport import end_product
@@ -98,6 +98,7 @@ def input_gradients(step: Step, params: PyTree, state: PyTree, xs: PyTree, targe
     """
     if xs is None:
         raise ValueError("xs is None: an autonomous map has no inputs to differentiate by")
+    sequence_length(xs, None)
     layout(jax.tree.map(lambda leaf: leaf[0], xs), "input")
     state, length = admit(step, params, state, xs, None)
     require_loss(loss, params, state, xs, targets, length)
@@ -123,7 +124,7 @@ def slope(step: Step, params: PyTree, state: PyTree, xs: PyTree, target: PyTree,
         loss: as in ``state_gradients``.
 
     Returns:
-        ``Slope``. ``exponent`` is that of ``lyapunov.spectrum(..., k=1)`` on the same steps.
+        ``Slope``; NaN where the gradient at h_T is zero. ``exponent`` is that of ``lyapunov.spectrum(..., k=1)`` on the same steps.
 
     Raises:
         TypeError: the loss is not a real scalar; and as ``unroll.states``.

@@ -106,56 +106,79 @@ def until(
         state, frame, k = found.state, found.frame, None
         blocks.add(found, count)
         done += count
-        merged = blocks.merged(batches, dt, state, frame)
+        merged, ready = blocks.merged(batches, dt, state, frame)
+        if wanted.shape not in ((), merged.spectrum.exponents.shape):
+            raise ValueError(f"standard_error has shape {wanted.shape}; allowed are a number and {merged.spectrum.exponents.shape}, one per exponent")
         if progress is not None:
             progress(done, np.asarray(merged.spectrum.exponents), np.asarray(merged.spectrum.standard_errors))
         if np.isnan(merged.spectrum.exponents).any():
             return merged
-        if done >= look and len(merged.spectrum.block_steps) >= batches:
+        if ready and (done >= look or done == longest):
             look = done * 1.25
             if _reached(merged.spectrum, wanted):
                 return merged._replace(converged=True)
-    return merged._replace(converged=bool(len(merged.spectrum.block_steps) >= batches and _reached(merged.spectrum, wanted)))
+    return merged
 
 
 class _Blocks:
-    """The growth of all blocks so far, on the host; neighbours are joined when there are too many."""
+    """The growth of all steps so far, on the host, in blocks of equal length; neighbours are joined when there are too many."""
 
     def __init__(self) -> None:
         self.growth: list[np.ndarray] = []
-        self.steps: list[int] = []
-        self.lost: Any = 0
+        self.length = 0  # steps of each block
+        self.open: Any = 0.0  # growth of the block that is not full yet
+        self.open_steps = 0
+        self.lost: Any = 0  # these two in the order of the frame's columns
         self.rounding: Any = 0.0
+        self.steps = 0
 
     def add(self, found: Spectrum, count: int) -> None:
         """Take over one stretch."""
-        self.growth += list(np.asarray(found.block_growth, np.float64))
-        self.steps += np.asarray(found.block_steps).tolist()
-        self.lost = self.lost + np.asarray(found.lost)
-        self.rounding = np.maximum(self.rounding, np.asarray(found.rounding, np.float64))
-        if len(self.steps) > _KEPT:
-            last = len(self.steps) // 2 * 2
-            pair = lambda values: [a + b for a, b in zip(values[:last:2], values[1:last:2], strict=True)] + values[last:]
-            self.growth, self.steps = pair(self.growth), pair(self.steps)
+        growth, steps = np.asarray(found.block_growth, np.float64), np.asarray(found.block_steps)
+        self.length = self.length or int(steps[0])
+        for part, size in zip(growth, steps.tolist(), strict=True):
+            self.open, self.open_steps = self.open + part, self.open_steps + size
+            if self.open_steps >= self.length:
+                self.growth.append(self.open)
+                self.open, self.open_steps = 0.0, 0
+        # A spectrum is sorted by its rates: back to the frame's columns.
+        place = np.argsort(_order(growth.sum(0)))
+        self.lost = self.lost + np.asarray(found.lost)[place]
+        self.rounding = self.rounding + np.asarray(found.rounding, np.float64)[place] * count
+        self.steps += count
+        if len(self.growth) > _KEPT:
+            if len(self.growth) % 2:
+                self.open, self.open_steps = self.open + self.growth.pop(), self.open_steps + self.length
+            self.growth = [a + b for a, b in zip(self.growth[::2], self.growth[1::2], strict=True)]
+            self.length *= 2
 
-    def merged(self, batches: int, dt: float, state: PyTree, frame: Array) -> Converged:
-        """The spectrum of all blocks, in between ``batches`` and 2·``batches`` of them where there are so many."""
-        size = max(1, len(self.steps) // batches)
-        count = len(self.steps) // size
-        edges = [*range(0, count * size, size)]
-        growth, steps = np.add.reduceat(self.growth, edges, axis=0), np.add.reduceat(self.steps, edges)
-        total = steps.sum()
-        dead = np.isneginf(growth).any(0)
-        rates = np.where(dead, -np.inf, growth.sum(0) / total) / dt
-        order = np.argsort(-rates, kind="stable")
-        each = np.where(dead, 0, growth) / steps[:, None] / dt
-        factor = np.asarray(integrated_autocorrelation(jnp.asarray(each)), float)
-        spread = np.where(dead, 0, each - np.where(dead, 0, rates))
-        errors = np.sqrt(count / max(count - 1, 1) * np.sum((steps[:, None] / total * spread) ** 2, 0) * np.maximum(factor, 1))
-        errors = np.where(dead | (count < 2), np.inf, errors)
-        time = np.where(dead, np.nan, factor * steps.mean())
-        fields: Any = (rates[order], errors[order], self.lost, self.rounding, growth, steps, state, frame)  # NumPy's: they are on the host already
-        return Converged(Spectrum._make(fields), False, int(total), time[order])
+    def merged(self, batches: int, dt: float, state: PyTree, frame: Array) -> tuple[Converged, bool]:
+        """The spectrum of all steps, and whether there are ``batches`` batches; what fills none is a last block, which no error is taken from."""
+        size = max(1, len(self.growth) // batches)
+        count = len(self.growth) // size
+        full = [np.sum(self.growth[i * size : (i + 1) * size], 0) for i in range(count)]
+        rest = sum(self.growth[count * size :], np.zeros_like(self.rounding)) + self.open
+        left = self.steps - count * size * self.length
+        growth = np.array([*full, *([rest] if left else [])])
+        steps = np.array([size * self.length] * count + ([left] if left else []))
+        dead = np.asarray(np.isneginf(growth).any(0))
+        rates = np.where(dead, -np.inf, growth.sum(0) / self.steps) / dt
+        each = np.where(dead, 0, growth[:count]) / (size * self.length) / dt
+        if count > 1:
+            factor = np.asarray(integrated_autocorrelation(jnp.asarray(each)), float)
+            errors = each.std(0, ddof=1) * np.sqrt(np.maximum(factor, 1) / count * (1 - left / self.steps))
+        else:
+            factor = errors = np.full(dead.shape, np.inf)
+        errors, time = np.where(dead, np.inf, errors), np.where(dead, np.nan, factor * size * self.length)
+        rounding = np.where(dead, np.inf, self.rounding / self.steps / dt)
+        order = _order(rates)
+        fields: Any = (rates[order], errors[order], self.lost[order], rounding[order], growth, steps, state, frame)  # NumPy's: they are on the host
+        return Converged(Spectrum._make(fields), False, self.steps, time[order]), count >= batches
+
+
+def _order(rates: np.ndarray) -> np.ndarray:
+    """Columns by descending rate."""
+    return np.argsort(-rates, kind="stable")
 
 
 def _reached(found: Spectrum, wanted: np.ndarray) -> bool:

@@ -260,6 +260,7 @@ def finite_time(
     """
     state, length = admit(step, params, state, xs, length)
     require_at("warmup", warmup, 0, length - 1, f"fewer than the {length} steps there are")
+    require_at("qr_every", qr_every, 1, None, "the number of steps between orthonormalisations")
     require_at("window", window, 1, length - warmup, "the steps that are counted")
     if window % qr_every:
         raise ValueError(f"window={window} must be a multiple of qr_every={qr_every}")

@@ -56,7 +56,7 @@ def suggest_interval(
     T = min(probe, length)
     seen = jax.tree.map(lambda leaf: leaf[:T], xs)
     found = spectrum(step, params, state, seen, length=T, k=k, warmup=T // 2, blocks=T)
-    if bool((found.lost > 0).any()):
+    if bool((found.lost > 0).any()) or not bool(np.isfinite(found.block_growth).all()):
         return 1
     growth = np.concatenate([np.zeros((1, found.frame.shape[1])), np.cumsum(np.asarray(found.block_growth, np.float64), 0)])
     lay = layout(state)

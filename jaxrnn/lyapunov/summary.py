@@ -97,7 +97,9 @@ def gaps(spectrum: Spectrum, dt: ArrayLike = 1.0) -> Gaps:
     spread = jnp.sqrt(blocks / max(blocks - 1, 1) * jnp.sum((steps / counted * (between / steps - gap)) ** 2, 0))
     gap, spread = gap / dt, spread / dt
     # A gap of nothing but rounding is none: sums over T steps err by some eps a step.
-    floor = 100 * jnp.finfo(growth.dtype).eps * jnp.abs(spectrum.exponents[:-1])
+    rounding = jnp.where(jnp.isfinite(spectrum.rounding), spectrum.rounding, 0)
+    eps = jnp.finfo(growth.dtype).eps / dt
+    floor = 100 * jnp.maximum(eps, jnp.abs(spectrum.exponents[:-1]) * jnp.finfo(growth.dtype).eps) + rounding[:-1] + rounding[1:]
     above, below = lost[:-1], lost[1:]
     gap = jnp.where(below, jnp.where(above, jnp.nan, jnp.inf), gap)
     errors = jnp.where(below | (blocks < 2), jnp.inf, spread)
