@@ -36,6 +36,8 @@ def mean_field(gain: ArrayLike, input_sd: ArrayLike = 0.0, bias_sd: ArrayLike = 
     Raises:
         ValueError: an unknown activation.
 
+    Not to be differentiated: the fixed point is bisected, and what ``jax.grad`` returns is not its derivative; take differences.
+
     Valid for N → ∞ at one step of delay; at finite N exponents scatter by O(1/√N), and at gains barely above 1 nets of a
     hundred units are often not chaotic at all. Not for weights with a mean, correlated weights or gates.
 
