@@ -63,18 +63,20 @@ def chaotax(length):
     return jax.jit(exponents)
 
 
-def plain(length):
-    """What one writes by hand: a scan, the Jacobian by formula, one QR a step."""
+def plain(length, qr_every=1):
+    """What one writes by hand: a scan, the Jacobian by formula, one QR every ``qr_every`` steps, which divides the length."""
 
     def body(carry, _):
         w, h, q, total = carry
-        h = jnp.tanh(w @ h)
-        q, r = jnp.linalg.qr(((1 - h**2)[:, None] * w) @ q)
+        for _ in range(qr_every):
+            h = jnp.tanh(w @ h)
+            q = ((1 - h**2)[:, None] * w) @ q
+        q, r = jnp.linalg.qr(q)
         return (w, h, q, total + jnp.log(jnp.abs(jnp.diagonal(r)))), None
 
     def exponents(params, state, frame):
         carry = (params, state, frame, jnp.zeros(frame.shape[1], frame.dtype))
-        return jax.lax.scan(body, carry, None, length=length)[0][3] / length
+        return jax.lax.scan(body, carry, None, length=length // qr_every)[0][3] / length
 
     return jax.jit(exponents)
 
@@ -103,7 +105,10 @@ def installed(name):
     return importlib.util.find_spec(name) is not None
 
 
-def spectrum_competitors(length, threads=1):
-    """Those of a full spectrum with an orthonormalisation at every step."""
+def spectrum_competitors(length, threads=1, qr_every=1):
+    """Those of a full spectrum with an orthonormalisation at every step; beside them, where ``qr_every`` > 1, those that can do it less often."""
     found = {"lyapax": lyapax(length), "chaotax": chaotax(length), "scan + QR": plain(length)}
+    if qr_every > 1:
+        less_often = {"lyapax": lyapax(length, qr_every), "scan + QR": plain(length, qr_every)}
+        found |= {f"{name}, every {qr_every}": call for name, call in less_often.items()}
     return found | ({"torch loop": torch_loop(length, threads)} if installed("torch") else {})

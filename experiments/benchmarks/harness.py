@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+THREADS = "OPENBLAS_NUM_THREADS"
+
 
 class Timing(NamedTuple):
     """How long one competitor took, in seconds."""
@@ -32,7 +34,14 @@ class Timing(NamedTuple):
 
 
 def arguments(description: str, rounds: int = 9) -> argparse.Namespace:
-    """Read the command line of every benchmark: ``smoke``, ``rounds``, ``out``."""
+    """Read the command line of every benchmark: ``smoke``, ``rounds``, ``out``; start again with LAPACK on one thread.
+
+    On few cores OpenBLAS's threads and XLA's wait for one another: a QR of 128 columns takes up to five times as long on two threads
+    as on one, for every competitor. A number of threads already in the environment is kept, and written to the results.
+    """
+    if THREADS not in os.environ:
+        os.environ[THREADS] = "1"  # OpenBLAS reads it when it is loaded, which is before this line
+        os.execv(sys.executable, [sys.executable, *sys.argv])
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, two rounds, nothing written unless --out is given")
     parser.add_argument("--rounds", type=int, help=f"timed rounds (default {rounds}, smoke 2)")
@@ -166,6 +175,7 @@ def versions(*packages: str) -> dict[str, Any]:
         **{name: importlib.metadata.version(name) for name in names if importlib.util.find_spec(name)},
         "platform": f"{sys.platform} {platform.machine()}",
         "cpu_count": os.cpu_count(),
+        THREADS: os.environ.get(THREADS),
         "device": f"{jax.default_backend()}: {jax.devices()[0].device_kind}",
     }
 

@@ -1,9 +1,10 @@
-"""What a cell is, and how one declares that it is affine, then pointwise."""
+"""What a cell is, and how one declares that it is affine, then pointwise, or linear."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -33,10 +34,42 @@ class Structure:
     affine: Callable[[PyTree, PyTree, PyTree], PyTree]
     pointwise: Callable[[PyTree, PyTree], PyTree]
     slope_bound: float | None = None  # γ = sup|φ'| where the pointwise map is one activation, else None
+    prepare: Callable[[PyTree], PyTree] | None = None  # θ -> the θ that affine and pointwise take (an exponential, say), once for all steps
 
     def __call__(self, params: PyTree, state: PyTree, x: PyTree) -> PyTree:
         """The next state."""
+        params = params if self.prepare is None else self.prepare(params)
         return self.pointwise(params, self.affine(params, state, x))
+
+
+class Product(NamedTuple):
+    """How transitions act on states and on one another: act(compose(B, A), h) = act(B, act(A, h)), compose associative."""
+
+    act: Callable[[PyTree, PyTree], PyTree]  # (A, h) -> A h
+    compose: Callable[[PyTree, PyTree], PyTree]  # (B, A) -> B A, what acts first on the right
+
+
+def _leafwise(a: PyTree, h: PyTree) -> PyTree:
+    return jax.tree.map(jnp.multiply, a, h)
+
+
+DIAGONAL = Product(_leafwise, _leafwise)  # A leaf by leaf as the state, or broadcast against it
+LEFT = Product(jnp.matmul, jnp.matmul)  # A (n, n) times a state (n,) or (n, m)
+RIGHT = Product(lambda a, h: h @ a, lambda b, a: a @ b)  # a state (m, n) times A (n, n)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A step that is linear in the state: h_t = A(θ, x_t) h_{t−1} + b(θ, x_t). The instance itself is the step."""
+
+    coefficients: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]]  # (θ, x_t) -> (A_t, b_t), b_t as the state
+    product: Product = DIAGONAL
+    prepare: Callable[[PyTree], PyTree] | None = None  # as in ``Structure``
+
+    def __call__(self, params: PyTree, state: PyTree, x: PyTree) -> PyTree:
+        """The next state."""
+        transition, drive = self.coefficients(params if self.prepare is None else self.prepare(params), x)
+        return jax.tree.map(jnp.add, self.product.act(transition, state), drive)
 
 
 def structure(step: Callable) -> Structure | None:
@@ -49,6 +82,13 @@ def structure(step: Callable) -> Structure | None:
     True
     """
     return step if isinstance(step, Structure) else None
+
+
+def prepared(step: Callable, params: PyTree) -> tuple[Callable, PyTree]:
+    """A step and params equal to these, with what a step needs to compute from θ but once already computed."""
+    if isinstance(step, (Structure, Linear)) and step.prepare is not None:
+        return replace(step, prepare=None), step.prepare(params)
+    return step, params
 
 
 def zeros_like_hidden(params: PyTree) -> Array:

@@ -11,9 +11,9 @@ from jax.typing import ArrayLike
 
 from jaxrnn._border import require_at, sequence_length
 from jaxrnn.linearize import Step
+from jaxrnn.lyapunov.batch_means import integrated_autocorrelation, standard_error
 from jaxrnn.lyapunov.exponents import spectrum
 from jaxrnn.lyapunov.recursion import Spectrum
-from jaxrnn.lyapunov.summary import integrated_autocorrelation
 
 PyTree = Any
 Progress = Callable[[int, np.ndarray, np.ndarray], Any]
@@ -164,11 +164,9 @@ class _Blocks:
         dead = np.asarray(np.isneginf(growth).any(0))
         rates = np.where(dead, -np.inf, growth.sum(0) / self.steps) / dt
         each = np.where(dead, 0, growth[:count]) / (size * self.length) / dt
-        if count > 1:
-            factor = np.asarray(integrated_autocorrelation(jnp.asarray(each)), float)
-            errors = each.std(0, ddof=1) * np.sqrt(np.maximum(factor, 1) / count * (1 - left / self.steps))
-        else:
-            factor = errors = np.full(dead.shape, np.inf)
+        error = np.asarray(standard_error(jnp.asarray(each), jnp.full(count, 1 / count)), float)
+        errors = error * np.sqrt(1 - left / self.steps)
+        factor = np.asarray(integrated_autocorrelation(jnp.asarray(each)), float) if count > 1 else errors
         errors, time = np.where(dead, np.inf, errors), np.where(dead, np.nan, factor * size * self.length)
         rounding = np.where(dead, np.inf, self.rounding / self.steps / dt)
         order = _order(rates)

@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 
 from jaxrnn._border import require_at
 from jaxrnn._frames import Orthonormalised, orthonormalise, random_frame, renormalise
+from jaxrnn.lyapunov.batch_means import standard_error
 
 PyTree = Any
 _DEPARTURE = 1 / 8  # how far a frame may be from orthonormal inside a block
@@ -67,7 +68,7 @@ def measure(
     counted = length - warmup
     intervals, rest = divmod(counted, qr_every)
     blocks = min(blocks, intervals + (rest > 0))
-    ids, ends, steps = _block_plan(intervals, rest, qr_every, blocks)
+    size, surplus, steps = _block_plan(intervals, rest, qr_every, blocks)
     short = intervals < 2 * blocks  # most intervals end a block
 
     def push(h: PyTree, q: Array, part: PyTree, m: int) -> tuple[PyTree, Array]:
@@ -79,14 +80,16 @@ def measure(
         h, q = push(carry[0], carry[1], part, qr_every)
         return (h, renormalise(q, _DEPARTURE).frame), None
 
-    def add(sums: _Sums, done: Orthonormalised, i: Any) -> _Sums:
-        return _Sums(sums.growth.at[ids(i)].add(done.log_growth), sums.lost + done.lost.astype(jnp.int32), sums.rounding + done.rounding)
+    def add(sums: _Sums, done: Orthonormalised, block: ArrayLike) -> _Sums:
+        return _Sums(sums.growth.at[block].add(done.log_growth), sums.lost + done.lost.astype(jnp.int32), sums.rounding + done.rounding)
 
     def count(carry: tuple, part: PyTree) -> tuple[tuple, None]:
-        i, h, q, sums = carry
+        (block, left), h, q, sums = carry  # the number of the block, how many intervals it still has
         h, q = push(h, q, part, qr_every)
-        done = orthonormalise(q) if short else renormalise(q, jnp.where(ends(i), 0, _DEPARTURE))
-        return (i + 1, h, done.frame, add(sums, done, i)), None
+        ends = left == 1
+        done = orthonormalise(q) if short else renormalise(q, jnp.where(ends, 0, _DEPARTURE))
+        following = jnp.where(ends, jnp.array([block + 1, jnp.where(block + 1 < surplus, size + 1, size)]), jnp.array([block, left - 1]))
+        return (following, h, done.frame, add(sums, done, block)), None
 
     whole, left = divmod(warmup, qr_every)
     state, frame = jax.lax.scan(warm, (state, frame), _split(xs, 0, whole, qr_every), length=whole)[0]
@@ -96,38 +99,30 @@ def measure(
 
     k = frame.shape[1]
     sums = _Sums(jnp.zeros((blocks, k), frame.dtype), jnp.zeros(k, jnp.int32), jnp.zeros(k, frame.dtype))
-    carry = (jnp.array(0), state, frame, sums)
+    carry = (jnp.array([0, size + (surplus > 0)]), state, frame, sums)
     (_, state, frame, sums), _ = jax.lax.scan(count, carry, _split(xs, warmup, intervals, qr_every), length=intervals)
     if rest:
         state, frame = push(state, frame, _cut(xs, length - rest, length), rest)
         done = orthonormalise(frame)
-        frame, sums = done.frame, add(sums, done, intervals)
+        frame, sums = done.frame, add(sums, done, blocks - 1)
     return _summary(state, frame, sums, jnp.asarray(steps), counted, jnp.asarray(dt, frame.dtype))
 
 
-def _block_plan(intervals: int, rest: int, qr_every: int, blocks: int) -> tuple[Callable[[Any], Array], Callable[[Array], Array], np.ndarray]:
-    """Which block an interval falls in, whether it ends there, and how many steps each block has; the first blocks take the surplus."""
-    total = intervals + (rest > 0)
-    size, surplus = divmod(total, blocks)
-    edge = surplus * (size + 1)
-
-    def ids(i: Any) -> Array:
-        return jnp.where(i < edge, i // (size + 1), surplus + (i - edge) // size)
-
+def _block_plan(intervals: int, rest: int, qr_every: int, blocks: int) -> tuple[int, int, np.ndarray]:
+    """How many intervals a block has, how many of the first have one more, and how many steps each has."""
+    size, surplus = divmod(intervals + (rest > 0), blocks)
     steps = np.full(blocks, size * qr_every)
     steps[:surplus] += qr_every
     steps[-1] -= (qr_every - rest) if rest else 0
-    return ids, lambda i: ids(i + 1) > ids(i), steps
+    return size, surplus, steps
 
 
 def _summary(state: PyTree, frame: Array, sums: _Sums, steps: Array, counted: int, dt: Array) -> Spectrum:
-    lost, blocks = sums.lost > 0, len(steps)
+    lost = sums.lost > 0
     rates = jnp.where(lost, -jnp.inf, sums.growth.sum(0) / counted) / dt
     order = jnp.argsort(-rates)
-    weights = (steps / counted).astype(frame.dtype)[:, None]
-    spread = jnp.where(lost, 0, sums.growth / steps.astype(frame.dtype)[:, None] / dt - rates)
-    errors = jnp.sqrt(blocks / max(blocks - 1, 1) * jnp.sum((weights * spread) ** 2, 0))
-    errors = jnp.where(lost | (blocks < 2), jnp.inf, errors)
+    means = jnp.where(lost, 0, sums.growth) / steps.astype(frame.dtype)[:, None] / dt
+    errors = jnp.where(lost, jnp.inf, standard_error(means, steps / counted))
     rounding = jnp.where(lost, jnp.inf, sums.rounding / counted) / dt
     return Spectrum(rates[order], errors[order], sums.lost[order], rounding[order], sums.growth, steps, state, frame)
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from jaxrnn.lyapunov.batch_means import integrated_autocorrelation, standard_error
 from jaxrnn.lyapunov.recursion import Spectrum
 
 
@@ -94,7 +95,7 @@ def gaps(spectrum: Spectrum, dt: ArrayLike = 1.0) -> Gaps:
     blocks, counted = len(growth), steps.sum()
     between = growth[:, :-1] - growth[:, 1:]
     gap = between.sum(0) / counted
-    spread = jnp.sqrt(blocks / max(blocks - 1, 1) * jnp.sum((steps / counted * (between / steps - gap)) ** 2, 0))
+    spread = standard_error(between / steps, steps[:, 0] / counted)
     gap, spread = gap / dt, spread / dt
     # A gap of nothing but rounding is none: sums over T steps err by some eps a step.
     rounding = jnp.where(jnp.isfinite(spectrum.rounding), spectrum.rounding, 0)
@@ -134,16 +135,3 @@ def autocorrelation_time(spectrum: Spectrum) -> Array:
     rates = (jnp.where(lost, 0, growth) / spectrum.block_steps.astype(growth.dtype)[:, None])[:, order]
     factor = integrated_autocorrelation(rates)
     return jnp.where(lost[order], jnp.nan, factor * spectrum.block_steps.astype(growth.dtype).mean())
-
-
-def integrated_autocorrelation(series: Array) -> Array:
-    """1 + 2 Σ ρ_j of a series (B, k) as (k,), at least 1/B, by Geyer's initial positive sequence."""
-    count = len(series)
-    centred = series - series.mean(0)
-    padded = jnp.concatenate([centred, jnp.zeros_like(centred)])
-    power = jnp.abs(jnp.fft.rfft(padded, axis=0)) ** 2
-    covariance = jnp.fft.irfft(power, n=2 * count, axis=0)[:count]
-    rho = covariance / jnp.where(covariance[0] == 0, 1, covariance[0])
-    pairs = rho[: count - count % 2].reshape(-1, 2, series.shape[1]).sum(1)
-    kept = jnp.cumprod((pairs > 0).astype(series.dtype), axis=0)
-    return jnp.maximum(2 * jnp.sum(pairs * kept, 0) - 1, 1 / count)
