@@ -13,7 +13,7 @@ from jax import Array
 from jaxrnn import bptt, flow, linearize, lyapunov, spectra, theory
 from jaxrnn._border import compiled, sequence_length, targets_length
 from jaxrnn._tree import layout, named_leaves
-from jaxrnn.cells import structure
+from jaxrnn.cells import prepared, structure
 from jaxrnn.flow import Loss
 from jaxrnn.linearize import Step
 from jaxrnn.unroll import preceding, states
@@ -233,6 +233,7 @@ def _product_errors(step: Step, params: PyTree, state: PyTree, xs: PyTree, *, le
 
 def _affine_matrix(declared: Any, params: PyTree, state: PyTree, xs: PyTree) -> Array:
     """A = ∂affine/∂h, the same at every state and input."""
+    declared, params = prepared(declared, params)
     lay = layout(state)
     x = jax.tree.map(lambda leaf: leaf[0], xs)
     inner = layout(jax.eval_shape(declared.affine, params, state, x), "affine part")

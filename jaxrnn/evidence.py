@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxrnn import _measure, bptt, flow, spectra
 from jaxrnn._tree import layout
-from jaxrnn.cells import structure
+from jaxrnn.cells import prepared, structure
 from jaxrnn.cells.compose import StackStep
 from jaxrnn.flow import Loss
 from jaxrnn.linearize import Step
@@ -199,6 +199,7 @@ def _declared(step: Step, params: PyTree, state: PyTree, xs: PyTree, shortest: i
     found |= {"slope_bound": declared.slope_bound, "split": (float(np.mean(weights)), float(np.mean(activation)))}
     if declared.slope_bound is not None:
         x = jax.tree.map(lambda leaf: leaf[0, 0], xs)
+        declared, params = prepared(declared, params)
         below = jax.tree.map(lambda leaf: -jnp.ones(leaf.shape, leaf.dtype), jax.eval_shape(declared.affine, params, state, x))
         slopes = jax.jvp(lambda z: declared.pointwise(params, z), (below,), (below,))[1]
         found["dies"] = all(not np.asarray(leaf).any() for leaf in jax.tree.leaves(slopes))

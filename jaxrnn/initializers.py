@@ -45,7 +45,67 @@ def identity(key: Array, n_out: int, n_in: int, gain: float | Array = 1.0) -> Ar
     return gain * jnp.eye(n_out, n_in)
 
 
-REGISTRY: dict[str, Callable[..., Array]] = {"gaussian": gaussian, "orthogonal": orthogonal, "identity": identity}
+def uniform(key: Array, n_out: int, n_in: int, gain: float | Array = 1.0) -> Array:
+    """Independent U(±gain/√n_in), of variance gain²/3n_in: what torch's layers start from.
+
+    >>> import jax
+    >>> from jaxrnn import initializers
+    >>> bool(abs(initializers.uniform(jax.random.key(0), 3, 4)).max() <= 0.5)
+    True
+    """
+    return gain * jax.random.uniform(key, (n_out, n_in), minval=-1.0, maxval=1.0) / jnp.sqrt(float(n_in))
+
+
+def positive_definite(key: Array, n_out: int, n_in: int, gain: float | Array = 1.0) -> Array:
+    """``gain`` times (I + RᵀR/n) over its largest eigenvalue, R of N(0, 1): one slow direction (Talathi, Vartak 2016).
+
+    >>> import jax, jax.numpy as jnp
+    >>> from jaxrnn import initializers
+    >>> eigenvalues = jnp.linalg.eigvalsh(initializers.positive_definite(jax.random.key(0), 4, 4))
+    >>> bool(eigenvalues[0] > 0), round(float(eigenvalues[-1]), 5)
+    (True, 1.0)
+    """
+    if n_out != n_in:
+        raise ValueError(f"positive_definite is for square weights, not ({n_out}, {n_in}); choose another init")
+    r = jax.random.normal(key, (n_in, n_in))
+    w = jnp.eye(n_in) + r.T @ r / n_in
+    return gain * w / jnp.linalg.eigvalsh(w)[-1]
+
+
+def gates(
+    key: Array, recurrent: Callable[..., Array], count: int, n_in: int, n_hidden: int, gain: float | Array, input_gain: float | Array
+) -> tuple[Array, Array]:
+    """Weights of ``count`` gates stacked along axis 0: W_hh (count n, n), each block drawn by itself, and W_xh (count n, n_in), Gaussian.
+
+    >>> import jax
+    >>> from jaxrnn import initializers
+    >>> [w.shape for w in initializers.gates(jax.random.key(0), initializers.orthogonal, 4, 2, 3, 1.0, 1.0)]
+    [(12, 3), (12, 2)]
+    """
+    *keys, key_xh = jax.random.split(key, count + 1)
+    w_hh = jnp.concatenate([recurrent(k, n_hidden, n_hidden, gain) for k in keys])
+    return w_hh, gaussian(key_xh, count * n_hidden, n_in, input_gain)
+
+
+def chrono(key: Array, n: int, horizon: float | Array) -> Array:
+    """Biases ln U(1, T_max − 1) of gates that keep: their time scales 1 + e^b lie evenly up to T_max (Tallec, Ollivier 2018).
+
+    >>> import jax, jax.numpy as jnp
+    >>> from jaxrnn import initializers
+    >>> scales = 1 + jnp.exp(initializers.chrono(jax.random.key(0), 1000, 100.0))
+    >>> bool(scales.min() >= 2), bool(98 < scales.max() <= 100)
+    (True, True)
+    """
+    return jnp.log(jax.random.uniform(key, (n,), minval=1.0, maxval=horizon - 1))
+
+
+REGISTRY: dict[str, Callable[..., Array]] = {
+    "gaussian": gaussian,
+    "orthogonal": orthogonal,
+    "identity": identity,
+    "uniform": uniform,
+    "positive_definite": positive_definite,
+}
 
 
 def named(name: str) -> Callable[..., Array]:

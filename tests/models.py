@@ -1,6 +1,8 @@
-"""The one table of models that every property runs over, and the few independent tools that the properties need.
+"""The tables of models that the properties run over, and the few independent tools that the properties need.
 
-Adding a cell is adding a row. Every row has random nonzero biases and a random nonzero state: zeros hide mistakes.
+``MODELS`` has one of each kind, and every property of every analysis runs over it; ``RECURRENCES`` is the whole registry, over which the
+properties of a cell and its self-checks run: registering a cell adds its row. Every row has random nonzero biases and a random nonzero
+state: zeros hide mistakes.
 """
 
 from typing import Any, NamedTuple
@@ -85,7 +87,7 @@ def _of_cell(name, cell, seed, **scales):
 
 
 def _table():
-    built = {name: make(N_IN, N_HIDDEN) for name, make in cells.REGISTRY.items()}
+    built = {name: cells.REGISTRY[name](N_IN, N_HIDDEN) for name in ("vanilla", "gru", "lstm")}
     built |= {f"vanilla {phi}": cells.vanilla(N_IN, N_HIDDEN, phi) for phi in ("relu", "sigmoid", "identity")}
     built |= {f"vanilla {init}": cells.vanilla(N_IN, N_HIDDEN, init=init) for init in ("orthogonal", "identity")}
     built["stack"] = cells.stack(cells.lstm(N_IN, 3), cells.gru(3, N_HIDDEN))
@@ -119,8 +121,23 @@ def _table():
 
 
 MODELS = _table()
-over_models = pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name.replace(" ", "-"))
-over_cells = pytest.mark.parametrize("model", [m for m in MODELS if m.cell], ids=lambda model: model.name.replace(" ", "-"))
+_NAMES = {model.name for model in MODELS}
+RECURRENCES = [_of_cell(name, make(N_IN, N_HIDDEN), seed) for seed, (name, make) in enumerate(cells.REGISTRY.items(), 1) if name not in _NAMES]
+# One of each kind runs always; what differs from one of these in a number, an activation or a layer runs with the slow tests.
+_KINDS = {"vanilla", "vanilla relu", "lstm", "stack with readout", "complex", "scalar", "dictionary"}
+
+
+def over(models, slow=None):
+    """Parametrise a test over models; those that ``slow`` chooses are marked so, by default the variants of a kind."""
+    chosen = (lambda model: model.name not in _KINDS) if slow is None else slow
+    mark = lambda model: (pytest.mark.slow,) if chosen(model) else ()
+    return pytest.mark.parametrize("model", [pytest.param(model, id=model.name.replace(" ", "-"), marks=mark(model)) for model in models])
+
+
+over_models = over(MODELS)
+over_recurrences = over(RECURRENCES)
+over_all = over(MODELS + RECURRENCES, slow=lambda model: False)
+over_cells = over([model for model in MODELS + RECURRENCES if model.cell], slow=lambda model: False)
 
 
 def real_vector(tree):

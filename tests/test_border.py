@@ -152,7 +152,7 @@ BAD = {
     "an unknown activation": (
         lambda: cells.vanilla(1, 2, "swish"),
         ValueError,
-        r"unknown activation 'swish'; allowed are identity, relu, sigmoid, tanh",
+        r"unknown activation 'swish'; allowed are erf, identity, relu, sigmoid, tanh",
     ),
     "an unknown init": (lambda: cells.gru(1, 2, init="ones"), ValueError, r"unknown init 'ones'; allowed are gaussian, identity, orthogonal"),
     "an unknown initializer": (lambda: initializers.named("ones"), ValueError, r"unknown init 'ones'; allowed are"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxrnn import _tree, bptt, checks, flow, linearize, lyapunov
-from tests.models import MODELS, STEPS, at_time, noise, of_distance, over_models
+from tests.models import MODELS, STEPS, at_time, noise, of_distance, over_models, over_recurrences
 
 
 def targets_of(model, length):
@@ -30,6 +30,12 @@ def test_every_self_check_passes_in_float64(model, length):
     assert all(check.passed for check in found.values()), found
     assert found["terms sum to jax.grad"].allowed == 1e-10
     assert found["push and pull equal dense J"].allowed == 1e-12
+
+
+@over_recurrences
+def test_every_self_check_passes_on_every_recurrence(model):
+    found = run_all(model, STEPS)
+    assert all(check.passed for check in found.values()), found
 
 
 @over_models

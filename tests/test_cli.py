@@ -3,13 +3,16 @@
 import json
 import os
 import re
+import shutil
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import jaxrnn
 from jaxrnn import cli
 from jaxrnn.cli import diagnose
 
@@ -50,8 +53,53 @@ def test_the_same_command_gives_the_same_numbers(tmp_path):
 
 
 def test_cells_are_listed(capsys):
-    assert cli.main(["cells"]) == 0
-    assert "vanilla" in capsys.readouterr().out
+    assert cli.main(["cells", "vanilla", "lstm"]) == 0
+    out = capsys.readouterr().out
+    assert "vanilla" in out
+    assert "Elman 1990" in out
+    assert [line.split()[-2] for line in out.splitlines() if line.startswith(("vanilla", "lstm"))] == ["16", "32"]
+    assert cli.main(["cells", "lsm"]) == 2
+    assert "did you mean lstm" in capsys.readouterr().err
+    assert cli.main(["cells", "--hidden", "0"]) == 2
+    assert "--hidden 0 must lie in [1, 4096]" in capsys.readouterr().err
+
+
+A_CELL = """
+import jax, jax.numpy as jnp
+from jaxrnn.cells.protocol import Cell
+from jaxrnn.cells.registry import register
+
+
+def _step(params, h, x):
+    return params["a"] * h if x is None else params["a"] * h + params["b"] @ x
+
+
+@register(equation="h_t = a ∘ h_{t−1} + B x_t", source="A stranger 2030")
+def decay(n_in, n_hidden):
+    \"\"\"Units that forget at rates of their own.\"\"\"
+    init = lambda key: {"a": jnp.full(n_hidden, 0.5), "b": jnp.ones((n_hidden, n_in))}
+    return Cell(init, lambda params: jnp.zeros_like(params["a"]), _step, lambda params, h, x: h)
+"""
+
+
+@pytest.mark.slow
+def test_one_more_file_is_one_more_cell_everywhere(tmp_path):
+    shutil.copytree(Path(jaxrnn.__file__).parent, tmp_path / "jaxrnn")
+    (tmp_path / "jaxrnn" / "cells" / "strangers.py").write_text(A_CELL)
+    env = os.environ | {"PYTHONPATH": str(tmp_path), "COLUMNS": "200"}
+
+    def run(*arguments):
+        return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=env, cwd=tmp_path)
+
+    listed = run("-m", "jaxrnn.cli", "cells", "decay")
+    assert listed.returncode == 0, listed.stderr
+    row = next(line for line in listed.stdout.splitlines() if line.startswith("decay"))
+    assert "h_t = a ∘ h_{t−1} + B x_t" in row
+    assert row.split()[-2:] == ["16", "2"]  # 0.5² < 1/e < 0.5
+    diagnosed = run("-m", "jaxrnn.cli", "diagnose", "--cell", "decay", "--hidden", "3", "--data", "noise", "--length", "20", "--sequences", "3")
+    assert diagnosed.returncode == 0, diagnosed.stderr
+    seen = run("-c", "from jaxrnn import cells; print(cells.decay(1, 2).step is cells.REGISTRY['decay'](1, 2).step)")
+    assert seen.stdout.strip() == "True", seen.stderr
 
 
 @pytest.mark.slow
@@ -72,6 +120,8 @@ def test_float32_and_a_terminal_without_colour(tmp_path):
 def test_help_does_not_import_jax(arguments):
     code = f"""
 import sys
+from pathlib import Path
+import jaxrnn
 from jaxrnn import cli
 try:
     cli.main({arguments!r})

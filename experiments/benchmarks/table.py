@@ -94,6 +94,29 @@ def start_up(found):
         yield f"- {row['name']}: {time(row['median'])}{target}."
 
 
+def iterations(found):
+    """P10 as a table, and what the linear cells gain or lose."""
+    rows = {kind: [row for row in found["rows"] if row["kind"] == kind] for kind in ("newton", "growth", "linear")}
+    yield "\n**P10**, iterations of Newton's method on whole trajectories of tanh networks (the most over seeds), float64; times of one seed.\n"
+    yield "| | g | N | T | λ₁ | dense | expected from λ₁ | diagonal | loop | dense | diagonal |"
+    yield "|---|---|---|---|---|---|---|---|---|---|---|"
+    kind = lambda row: "driven" if row["driven"] else "autonomous"
+    for row in rows["newton"]:
+        counts = {name: f"{max(row[name])}{'' if all(row[f'{name} converged']) else ' (not converged)'}" for name in ("dense", "diagonal")}
+        measured = (counts["dense"], f"{max(row['expected']):.0f}", counts["diagonal"])
+        times = (time(row["seconds"][name]["median"]) for name in ("loop", "dense", "diagonal"))
+        low, high = min(row["exponents"]), max(row["exponents"])
+        yield f"| {kind(row)} | {row['g']} | {row['N']} | {row['T']} | {low:.3f} to {high:.3f} | {' | '.join((*measured, *times))} |"
+    yield ""
+    for row in rows["growth"]:
+        held = "" if row["target"] is None else f"; target ≤ {row['target']:g}: {'reached' if row['growth'] <= row['target'] else '**not reached**'}"
+        yield f"- {kind(row)}, g = {row['g']}: {row['growth']:.2f} times the iterations at four times the shortest T{held}."
+    for row in rows["linear"]:
+        middle, low, high = row["ratio"]
+        took = f"{middle:.2f} times as long as the loop ({low:.2f}–{high:.2f}); difference {row['difference']:.1g}"
+        yield f"- associative scan, {row['name']}, T = {row['T']}: {took}."
+
+
 def growth(found):
     """P11 as a table."""
     yield "\n**P11**, growth as T and n double: exponents of FLOPs and of memory, factors in time.\n"
@@ -126,7 +149,7 @@ def text(folder):
     """The whole page."""
     results = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
     lines = [INTRODUCTION, *common(results), "\n## What was checked in the same run, and memory", *answers(results), "\n## Other questions"]
-    for name, write in (("p7_state_gradients", gradients), ("p9_startup", start_up), ("p11_growth", growth)):
+    for name, write in (("p7_state_gradients", gradients), ("p9_startup", start_up), ("p10_newton", iterations), ("p11_growth", growth)):
         lines += write(results[name]) if name in results else ()
     return "\n".join([*lines, *measured_with(results)]) + "\n"
 

@@ -50,6 +50,36 @@ def stack(*layers: Cell) -> Cell:
     return Cell(init_params, init_state, StackStep(steps, outputs), StackOutput(outputs))
 
 
+def from_function(step: Callable, init_params: Callable[..., PyTree], init_state: Callable[[PyTree], PyTree], output: Callable | None = None) -> Cell:
+    """A cell out of one's own functions, to be stacked, read out and trained like the others.
+
+    Args:
+        step: ``step(params, state, x) -> state``; module-level or otherwise the same object every time, so that it compiles once.
+        init_params: ``init_params(key, **scales) -> params``.
+        init_state: ``init_state(params) -> h_0``.
+        output: ``output(params, state, x) -> (n_out,)``; None where the state is one vector that is shown as it is.
+
+    Raises:
+        TypeError: something is not a function.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from jaxrnn import cells
+    >>> decay = lambda p, h, x: p["a"] * h + x
+    >>> cell = cells.from_function(decay, lambda key: {"a": jnp.full(2, 0.5)}, lambda p: jnp.zeros(2))
+    >>> cell.step(cell.init_params(jax.random.key(0)), jnp.ones(2), jnp.ones(2)).tolist()
+    [1.5, 1.5]
+    """
+    cell = Cell(init_params, init_state, step, _shown if output is None else output)
+    for name, function in cell._asdict().items():
+        if not callable(function):
+            raise TypeError(f"{name} must be a function, given {type(function).__name__}")
+    return cell
+
+
+def _shown(params: PyTree, state: PyTree, x: PyTree) -> Array:
+    return state
+
+
 def with_readout(cell: Cell, n_out: int) -> Cell:
     """A cell with a linear readout of its output.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from jax import Array
 from jaxrnn._border import require_at
 
 PyTree = Any
+S = TypeVar("S", bound=Callable)
 
 
 class Cell(NamedTuple):
@@ -35,6 +36,7 @@ class Structure:
     pointwise: Callable[[PyTree, PyTree], PyTree]
     slope_bound: float | None = None  # γ = sup|φ'| where the pointwise map is one activation, else None
     prepare: Callable[[PyTree], PyTree] | None = None  # θ -> the θ that affine and pointwise take (an exponential, say), once for all steps
+    slope: Callable[[Array], Array] | None = None  # φ'(a) as a function of h = φ(a), where the pointwise map is one activation that allows it
 
     def __call__(self, params: PyTree, state: PyTree, x: PyTree) -> PyTree:
         """The next state."""
@@ -84,10 +86,11 @@ def structure(step: Callable) -> Structure | None:
     return step if isinstance(step, Structure) else None
 
 
-def prepared(step: Callable, params: PyTree) -> tuple[Callable, PyTree]:
+def prepared(step: S, params: PyTree) -> tuple[S, PyTree]:
     """A step and params equal to these, with what a step needs to compute from θ but once already computed."""
     if isinstance(step, (Structure, Linear)) and step.prepare is not None:
-        return replace(step, prepare=None), step.prepare(params)
+        params, once = step.prepare(params), replace(step, prepare=None)
+        return cast(S, once), params
     return step, params
 
 

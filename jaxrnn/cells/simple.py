@@ -1,28 +1,58 @@
-"""The vanilla recurrence h_t = φ(W_hh h_{t−1} + W_xh x_t + b_h)."""
+"""The vanilla recurrence h_t = φ(W_hh h_{t−1} + W_xh x_t + b_h), and what other cells share with it."""
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.scipy.special import erf
 
 from jaxrnn import initializers, theory
 from jaxrnn.cells.protocol import Cell, PyTree, Structure, require_sizes, zeros_like_hidden
+from jaxrnn.cells.registry import register
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "tanh": jnp.tanh,
+    "relu": jax.nn.relu,
+    "sigmoid": jax.nn.sigmoid,
+    "identity": lambda a: a,
+    "erf": erf,
+}
+"""Name -> φ; ``theory.SLOPE_BOUNDS`` has sup|φ'|."""
 
 
-def _affine(params: PyTree, h: Array, x: Array | None) -> Array:
+def require_activation(name: str) -> None:
+    """Raise unless there is an activation of that name."""
+    if name not in ACTIVATIONS:
+        raise ValueError(f"unknown activation {name!r}; allowed are {', '.join(sorted(ACTIVATIONS))}")
+
+
+def preactivation(params: PyTree, h: Array, x: Array | None) -> Array:
+    """W_hh h + W_xh x + b_h, of one unit each or of stacked gates; without input where x is None."""
     recurrent = params["W_hh"] @ h + params["b_h"]
     return recurrent if x is None else recurrent + params["W_xh"] @ x
 
 
-def _pointwise(phi: Callable[[Array], Array]) -> Callable[[PyTree, Array], Array]:
+def whole_state(params: PyTree, h: Array, x: PyTree) -> Array:
+    """The output of a cell that shows all of its state."""
+    return h
+
+
+def activate(phi: Callable[[Array], Array]) -> Callable[[PyTree, Array], Array]:
+    """The pointwise map of a cell that is one activation."""
     return lambda params, a: phi(a)
 
 
-_PHI = {"tanh": jnp.tanh, "relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid, "identity": lambda a: a}
-_STEPS = {name: Structure(_affine, _pointwise(phi), theory.SLOPE_BOUNDS[name]) for name, phi in _PHI.items()}
+_SLOPES: dict[str, Callable[[Array], Array]] = {  # φ'(a) from h = φ(a); erf's is not worth inverting
+    "tanh": lambda h: 1 - h**2,
+    "relu": lambda h: (h > 0).astype(h.dtype),
+    "sigmoid": lambda h: h * (1 - h),
+    "identity": jnp.ones_like,
+}
+_STEPS = {name: Structure(preactivation, activate(phi), theory.SLOPE_BOUNDS[name], slope=_SLOPES.get(name)) for name, phi in ACTIVATIONS.items()}
 
 
+@register(equation="h_t = φ(W_hh h_{t−1} + W_xh x_t + b_h)", source="Elman 1990")
 def vanilla(n_in: int, n_hidden: int, activation: str = "tanh", init: str = "gaussian") -> Cell:
     """The vanilla (Elman) recurrent cell.
 
@@ -31,18 +61,19 @@ def vanilla(n_in: int, n_hidden: int, activation: str = "tanh", init: str = "gau
     Args:
         n_in: size of an input; x may also be None (an autonomous map).
         n_hidden: n, number of units. The state is h (n,).
-        activation: φ, one of ``tanh``, ``relu``, ``sigmoid``, ``identity`` (a linear network).
-        init: how W_hh starts: ``gaussian`` N(0, gain²/n), ``orthogonal``, ``identity`` (with relu the IRNN of
-            Le, Jaitly, Hinton 2015).
+        activation: φ, one of ``tanh``, ``relu``, ``sigmoid``, ``erf``, ``identity`` (a linear network).
+        init: how W_hh starts: ``gaussian`` N(0, gain²/n), ``orthogonal``, ``uniform``, ``identity`` (with relu the IRNN of
+            Le, Jaitly, Hinton 2015), or ``critical``: N(0, gain² g_c²/n) where g_c is the gain at which a wide network with
+            biases N(0, bias_sd²) and no input neither forgets nor amplifies (``theory.critical_gain``), so at gain 1 its λ₁ is 0.
 
     Returns:
-        ``Cell``; ``init_params(key, gain=1.0, input_gain=1.0)`` gives W_hh (n, n), W_xh (n, n_in) with entries
-        N(0, input_gain²/n_in), b_h (n,) zero.
+        ``Cell``; ``init_params(key, gain=1.0, input_gain=1.0, bias_sd=0.0)`` gives W_hh (n, n), W_xh (n, n_in) with entries
+        N(0, input_gain²/n_in), b_h (n,) of N(0, bias_sd²), zero unless told.
 
     Raises:
-        ValueError: unknown activation or init, a size below 1.
+        ValueError: unknown activation or init, ``critical`` with the sigmoid, a size below 1.
 
-    Source: Elman 1990; Pascanu, Mikolov, Bengio 2013, eq. 11.
+    Source: Elman 1990; Pascanu, Mikolov, Bengio 2013, eq. 11; critical: Schoenholz et al. 2017.
 
     >>> import jax
     >>> from jaxrnn import cells
@@ -52,18 +83,17 @@ def vanilla(n_in: int, n_hidden: int, activation: str = "tanh", init: str = "gau
     {'W_hh': (3, 3), 'W_xh': (3, 2), 'b_h': (3,)}
     """
     require_sizes(n_in=n_in, n_hidden=n_hidden)
-    if activation not in _STEPS:
-        raise ValueError(f"unknown activation {activation!r}; allowed are {', '.join(sorted(_STEPS))}")
-    recurrent = initializers.named(init)
+    require_activation(activation)
+    is_critical = init == "critical"
+    if is_critical and activation == "sigmoid":
+        raise ValueError("init 'critical' has no gain for the sigmoid, whose mean is not 0; choose tanh, erf, relu or identity")
+    recurrent = initializers.gaussian if is_critical else initializers.named(init)
 
-    def init_params(key: Array, gain: float | Array = 1.0, input_gain: float | Array = 1.0) -> dict[str, Array]:
+    def init_params(key: Array, gain: float | Array = 1.0, input_gain: float | Array = 1.0, bias_sd: float | Array = 0.0) -> dict[str, Array]:
         key_hh, key_xh = jax.random.split(key)
-        w_hh = recurrent(key_hh, n_hidden, n_hidden, gain)
+        unit = theory.critical_gain(bias_sd=bias_sd, activation=activation) if is_critical else 1.0
+        w_hh = recurrent(key_hh, n_hidden, n_hidden, gain * unit)
         w_xh = initializers.gaussian(key_xh, n_hidden, n_in, input_gain)
-        return {"W_hh": w_hh, "W_xh": w_xh, "b_h": jnp.zeros(n_hidden, w_hh.dtype)}
+        return {"W_hh": w_hh, "W_xh": w_xh, "b_h": bias_sd * jax.random.normal(jax.random.fold_in(key, 2), (n_hidden,))}
 
-    return Cell(init_params, zeros_like_hidden, _STEPS[activation], _output)
-
-
-def _output(params: PyTree, h: Array, x: PyTree) -> Array:
-    return h
+    return Cell(init_params, zeros_like_hidden, _STEPS[activation], whole_state)

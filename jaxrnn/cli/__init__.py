@@ -54,11 +54,12 @@ def _call(config: object, argv: list[str]) -> int:
         from jaxrnn.cli import compare
 
         return compare.run(config, argv)
-    from jaxrnn import cells
+    assert isinstance(config, options.Cells)
+    with options.refusing():
+        options.require_within(config)
+    from jaxrnn.cli import cells
 
-    for name, constructor in cells.REGISTRY.items():
-        print(f"{name:10} {(constructor.__doc__ or '').splitlines()[0]}")
-    return 0
+    return cells.run(config)
 
 
 def _refuse(message: str) -> int:

@@ -91,7 +91,16 @@ class CompareReports:
 
 @dataclass
 class Cells:
-    """List the recurrences there are."""
+    """List the recurrences there are: equation, reference, size of the state, and how far back each remembers before it is trained."""
+
+    names: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Which ones. [default: all]"""
+    hidden: int = 16
+    """Units."""
+    length: int = 200
+    """Steps of white noise that the horizon is measured on."""
+    seed: int = 0
+    """Seed of the weights and of the noise."""
 
 
 FILES = ("text", "npy", "npz")
@@ -111,12 +120,17 @@ _OF_WEIGHTS = ("kind", "prefix", "names")
 _OF_DATA = ("data", "vocabulary")
 
 
-def require(config: Diagnose) -> None:
-    """Raise ValueError on numbers outside what is allowed, and on options that exclude each other."""
+def require_within(config: object) -> None:
+    """Raise ValueError on a number outside its range."""
     for name, low, high in _RANGES:
-        value = getattr(config, name)
+        value = getattr(config, name, None)
         if value is not None and not low <= value <= high:
             raise ValueError(f"{_option(name)} {value} must lie in [{low}, {high}]")
+
+
+def require(config: Diagnose) -> None:
+    """Raise ValueError on numbers outside what is allowed, and on options that exclude each other."""
+    require_within(config)
     if config.gain is not None and not (math.isfinite(config.gain) and config.gain >= 0):
         raise ValueError(f"--gain {config.gain} must be a finite number, at least 0")
     if not (math.isfinite(config.learning_rate) and config.learning_rate > 0):

@@ -9,7 +9,7 @@ from jax import Array
 from jaxrnn._border import admit, compiled, require_at
 from jaxrnn._frames import log_norm, random_frame, rescale
 from jaxrnn._tree import layout
-from jaxrnn.cells import structure
+from jaxrnn.cells import prepared, structure
 from jaxrnn.flow.transport import end_product
 from jaxrnn.linearize import Step
 
@@ -91,6 +91,7 @@ def growth_split(step: Step, params: PyTree, state: PyTree, xs: PyTree, *, lengt
     if declared is None:
         raise TypeError(f"{step!r} declares no affine-then-pointwise structure; this is offered for the built-in cells only")
     state, length = admit(step, params, state, xs, length)
+    declared, params = prepared(declared, params)
     lay = layout(state)
 
     def body(carry: tuple[PyTree, Array], x: PyTree) -> tuple[tuple[PyTree, Array], tuple[Array, Array]]:

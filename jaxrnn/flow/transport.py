@@ -17,6 +17,7 @@ from jaxrnn.linearize import Step, dense, pushed
 from jaxrnn.unroll import preceding, states
 
 PyTree = Any
+Measure = Callable[[Array, Array, Array], PyTree]  # (vectors, the log of what they were divided by, the logs of their true norms)
 
 
 class Probed(NamedTuple):
@@ -52,7 +53,7 @@ def log_transport(step: Step, params: PyTree, state: PyTree, xs: PyTree, *, leng
      [-0.693  0.      -inf]
      [-1.386 -0.693  0.   ]]
     """
-    return _exact(step, params, state, xs, length, stride, lambda unit, log: log)
+    return _exact(step, params, state, xs, length, stride, _logs)
 
 
 @compiled("step", "length", "stride")
@@ -78,8 +79,8 @@ def log_transport_blocks(
     """
     parts = layout(state).slices
 
-    def measure(unit: Array, log: Array) -> dict[tuple[str, str], Array]:
-        return {(a, b): log + log_norm(unit[parts[b], :, parts[a]], (0, 2)) for a in parts for b in parts}
+    def measure(vectors: Array, scale: Array, log: Array) -> dict[tuple[str, str], Array]:
+        return {(a, b): scale + log_norm(vectors[parts[b], :, parts[a]], (0, 2)) for a in parts for b in parts}
 
     return _exact(step, params, state, xs, length, stride, measure)
 
@@ -135,7 +136,7 @@ def transport_by_probes(
         signs = jax.random.rademacher(jax.random.fold_in(key, k), (lay.size, probes), lay.dtype)
         return signs / jnp.sqrt(float(lay.size)).astype(lay.dtype)
 
-    def measure(unit: Array, log: Array) -> Probed:
+    def measure(vectors: Array, scale: Array, log: Array) -> Probed:
         """Mean and spread of the squares, from logs (K, p)."""
         largest = jnp.max(log, 1, keepdims=True)
         square = jnp.exp(2 * (log - jnp.where(jnp.isneginf(largest), 0, largest)))
@@ -161,7 +162,7 @@ def from_jacobians(jacobians: Array, *, stride: int = 1) -> Array:
     """
     jacobians = require_jacobians(jacobians)
     length, n = jacobians.shape[:2]
-    return _transport(*_all_units(lambda j: j, n, jacobians.dtype), jacobians, length, stride, (0, 2), lambda unit, log: log)
+    return _transport(*_all_units(lambda j: j, n, jacobians.dtype), jacobians, length, stride, (0, 2), _logs)
 
 
 @compiled("step", "length")
@@ -220,9 +221,7 @@ def _along(step: Step, params: PyTree, state: PyTree, xs: PyTree, length: int | 
     return (preceding(state, states(step, params, state, xs, length=length)), xs), length, layout(state)
 
 
-def _exact(
-    step: Step, params: PyTree, state: PyTree, xs: PyTree, length: int | None, stride: int, measure: Callable[[Array, Array], PyTree]
-) -> PyTree:
+def _exact(step: Step, params: PyTree, state: PyTree, xs: PyTree, length: int | None, stride: int, measure: Measure) -> PyTree:
     items, length, lay = _along(step, params, state, xs, length)
     pair = _all_units(lambda hx: dense(step, params, lay, *hx)[0], lay.size, lay.dtype)
     return _transport(*pair, items, length, stride, (0, 2), measure)
@@ -235,7 +234,7 @@ def _transport(
     length: int,
     stride: int,
     axes: tuple[int, ...],
-    measure: Callable[[Array, Array], PyTree],
+    measure: Measure,
 ) -> PyTree:
     """Measurements of what becomes of the columns start(k) (n, w) of each starting time k at every later one, leaves (T + 1, K).
 
@@ -258,31 +257,54 @@ def _columns(
     length: int,
     times: np.ndarray,
     axes: tuple[int, ...],
-    measure: Callable[[Array, Array], PyTree],
+    measure: Measure,
 ) -> PyTree:
-    """Push the columns of some starting times side by side; norms are taken over ``axes`` of (n, starting times, w)."""
-    begin, starts = int(times[0]), jax.vmap(start, out_axes=1)(jnp.asarray(times))
-    zero = jnp.zeros_like(log_norm(starts, axes))
+    """Push the columns of some starting times side by side; norms are taken over ``axes`` of (n, starting times, w).
 
-    def widen(which: Array, like: Array) -> Array:
-        return which.reshape(which.shape + (1,) * (like.ndim - 1))
+    What is carried is exp(−scale) times the truth, rescaled only when a norm has left the range whose squares are safe: most steps
+    read the vectors once, to measure them.
+    """
+    begin, starts = int(times[0]), jax.vmap(start, out_axes=1)(jnp.asarray(times))
+    spacing = int(times[1] - times[0]) if len(times) > 1 else length + 1
+    zero = jnp.zeros_like(log_norm(starts, axes))
+    low, high = (jnp.asarray(2.0 ** (sign * int(jnp.finfo(starts.dtype).maxexp) // 4), starts.dtype) for sign in (-1, 1))
+    widen = lambda which, like: which.reshape(which.shape + (1,) * (like.ndim - 1))
+
+    def rescaled(vectors: Array, scale: Array, square: Array) -> tuple[Array, Array, Array]:
+        unit, growth = rescale(vectors, axes)
+        return unit, scale + growth, scale + growth
+
+    def kept(vectors: Array, scale: Array, square: Array) -> tuple[Array, Array, Array]:
+        return vectors, scale, scale + 0.5 * jnp.log(jnp.where(square == 0, 1, square))
+
+    def seen(t: Array, vectors: Array, scale: Array, log: Array) -> PyTree:
+        begun = jnp.asarray(times) <= t
+        return jax.tree.map(lambda leaf: jnp.where(widen(begun, leaf), leaf, -jnp.inf), measure(vectors, scale, log))
 
     def body(carry: tuple[Array, Array], ti: tuple[Array, PyTree]) -> tuple[tuple[Array, Array], PyTree]:
-        (unit, log), (t, item) = carry, ti
-        moved, growth = rescale(push(item, unit.reshape(len(unit), -1)).reshape(unit.shape), axes)
-        begun, now = jnp.asarray(times) < t, jnp.asarray(times) == t
-        # NaN · 0 would reach columns that have not begun: they are set, not multiplied.
-        unit = jnp.where(begun[:, None], moved, jnp.where(now[:, None], starts, 0))
-        log = jnp.where(widen(begun, log), log + growth, jnp.where(widen(now, log), 0, log))
-        return (unit, log), measure(unit, log)
+        (vectors, scale), (t, item) = carry, ti
+        vectors = push(item, vectors.reshape(len(vectors), -1)).reshape(vectors.shape)
+        i, late = jnp.divmod(t - begin, spacing)
+        now = (late == 0) & (i < len(times))
+        vectors = vectors.at[:, i].set(jnp.where(now, starts[:, i], vectors[:, i]), mode="drop")
+        scale = scale.at[i].set(jnp.where(now, 0, scale[i]), mode="drop")
+        square, begun = jnp.sum(vectors**2, axes), widen(jnp.asarray(times) <= t, zero)
+        safe = ((square > low) & (square < high)) | ((square == 0) & (scale == -jnp.inf)) | ~begun
+        vectors, scale, log = jax.lax.cond(jnp.all(safe), kept, rescaled, vectors, scale, square)
+        return (vectors, scale), seen(t, vectors, scale, log)
 
-    now = jnp.asarray(times) == begin
-    unit, log = jnp.where(now[:, None], starts, 0), jnp.where(widen(now, zero), zero, -jnp.inf)
-    row = measure(unit, log)
+    first = jnp.arange(len(times)) == 0
+    vectors, scale = jnp.where(first[:, None], starts, 0), zero
+    row = seen(jnp.asarray(begin), vectors, scale, jnp.where(widen(first, zero), log_norm(starts, axes), -jnp.inf))
     rest = (jnp.arange(begin + 1, length + 1), jax.tree.map(lambda leaf: leaf[begin:], items))
-    _, rows = jax.lax.scan(body, (unit, log), rest, length=length - begin)
+    _, rows = jax.lax.scan(body, (vectors, scale), rest, length=length - begin)
     unseen = lambda leaf: jnp.full((begin, *leaf.shape), -jnp.inf, leaf.dtype)
     return jax.tree.map(lambda a, b: jnp.concatenate([unseen(a), a[None], b]), row, rows)
+
+
+def _logs(vectors: Array, scale: Array, log: Array) -> Array:
+    """The logs of the norms themselves."""
+    return log
 
 
 def _all_units(jacobian: Callable[[PyTree], Array], n: int, dtype: Any) -> tuple[Callable, Callable]:

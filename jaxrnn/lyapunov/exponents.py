@@ -56,7 +56,8 @@ def spectrum(
 
     Cost: per step k tangents and O(n k²) for the QR (LAPACK; it dominates); memory O(n k + blocks k), flat in T.
     Errors: the standard errors are those of batch means, times their integrated autocorrelation, for a stationary trajectory
-    (``experiments/coverage.py``); the finite-time bias is O(log κ / T). float32 carries λ_1 where the dynamics is not chaotic; use float64 for the rest.
+    (``experiments/coverage.py``); the finite-time bias is O(log κ / T). float32 carries λ_1 where the dynamics is not chaotic; use float64
+    for the rest.
 
     Source: Benettin, Galgani, Giorgilli, Strelcyn 1980; for driven recurrent networks Engelken, Wolf, Abbott 2023.
 

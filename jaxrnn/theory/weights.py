@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from jaxrnn._border import require_at
 
-SLOPE_BOUNDS: dict[str, float] = {"tanh": 1.0, "relu": 1.0, "sigmoid": 0.25, "identity": 1.0}
+SLOPE_BOUNDS: dict[str, float] = {"tanh": 1.0, "relu": 1.0, "sigmoid": 0.25, "identity": 1.0, "erf": 2 / math.sqrt(math.pi)}
 """γ = sup|φ'| by activation (Pascanu, Mikolov, Bengio 2013, section 2.2)."""
 
 
