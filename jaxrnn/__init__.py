@@ -22,6 +22,8 @@ __all__ = [
     "initializers",
     "linearize",
     "lyapunov",
+    "parallel",
+    "parametrize",
     "plots",
     "remedies",
     "report",

@@ -95,7 +95,7 @@ class Evidence(NamedTuple):
     state_rate: np.ndarray  # (B,) growth of log‖h_t‖ per step over the second half
     movement: np.ndarray  # (B,) ‖h_t − h_{t−1}‖ over ‖h_t‖ there; 0 at rest
     split: tuple[float, float] | None  # growth by weights and by activations over the steps all have; None where the step declares no structure
-    slope_bound: float | None  # sup|φ'| of a cell with one activation; None for gated and for opaque steps
+    slope_bound: float | None  # sup|φ'| of a cell with one activation; None for all others
     dies: bool  # whether the slope of that activation is exactly 0 at −1, as ReLU's
     gated: bool | None  # whether all layers are gated; None for opaque steps
     gradient: Gradient | None  # None without a loss, or where states are not finite
@@ -187,7 +187,7 @@ def gather(
 def _declared(step: Step, params: PyTree, state: PyTree, xs: PyTree, shortest: int) -> dict[str, Any]:
     """What a built-in step says of itself, and the split of its growth over the steps that all sequences have."""
     parts = [structure(part) for part in (step.steps if isinstance(step, StackStep) else (step,))]
-    gated = None if None in parts else all(part.slope_bound is None for part in parts if part is not None)
+    gated = None if None in parts else all(part.gated for part in parts if part is not None)
     found: dict[str, Any] = {"gated": gated, "slope_bound": None, "dies": False, "split": None}
     declared = structure(step)
     if declared is None:

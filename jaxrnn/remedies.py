@@ -155,7 +155,11 @@ def _against_decay(e: Evidence) -> list[tuple[float, str, str]]:
     if e.gated:
         offers.append((decay, "gate-bias", bias))
     elif e.split is None or e.slope_bound is None:
-        opaque = "its structure is not declared, so the parts of weights and slopes are not known"
+        opaque = (
+            "its structure is not declared, so the parts of weights and slopes are not known"
+            if e.split is None
+            else "it is not one activation of an affine map, so that weights and slopes do not come apart"
+        )
         offers += [(3, "gated-cell", f"if it has no gates: {wanted}"), (2, "gate-bias", f"if it has gates: {bias}"), (1, "orthogonal-init", opaque)]
     else:
         offers += _for_one_activation(*e.split, e.slope_bound, e.dies)

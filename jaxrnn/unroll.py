@@ -206,10 +206,10 @@ def _declared_jvp(step: Structure, m: int, n: int, primals: tuple, tangents: tup
             h, h_next, x, d_z, d_direct = at
             through = jax.jvp(lambda h: step.affine(params, h, x), (h,), (d,))[1]
             d_z = jax.tree.map(jnp.add, d_z, through)
-            if step.slope is None:
+            if step.from_result is None:
                 d = jax.jvp(lambda z: step.pointwise(params, z), (step.affine(params, h, x),), (d_z,))[1]
             else:
-                d = jax.tree.map(jnp.multiply, step.slope(h_next), d_z)
+                d = step.from_result(h_next, d_z)
             d = d if d_direct is None else jax.tree.map(jnp.add, d, d_direct)
             return d, d
 

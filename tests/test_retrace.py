@@ -40,6 +40,12 @@ def test_equal_cells_compile_once_however_they_were_made(name):
     assert len({(cell.step, cell.output) for cell in made}) == 1
 
 
+@pytest.mark.parametrize("name", cells.REGISTRY)
+def test_equal_cells_of_every_kind_share_their_step_and_output(name):
+    made = [cells.REGISTRY[name](2, 4), cells.REGISTRY[name](n_in=2, n_hidden=4), cells.REGISTRY[name](n_hidden=4, n_in=2)]
+    assert len({(cell.step, cell.output) for cell in made}) == 1
+
+
 def test_equal_readout_losses_compile_once():
     count = compilations(flow.state_gradients)
     for _ in range(2):

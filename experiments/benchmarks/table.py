@@ -12,6 +12,7 @@ QUESTIONS = {  # file: (question, what it asks)
     "p4_ensemble": ("P4", "spectra of an ensemble under `jax.vmap`, float64"),
     "p5_transport": ("P5", "‖∂h_t/∂h_k‖ for all pairs of times, float64; floor: its products of matrices"),
     "p6_decompose": ("P6", "the (t, k) terms of ∂L/∂θ, float64"),
+    "p8_training": ("P8", "one training step, forwards and backwards, float32"),
 }
 INTRODUCTION = """# Benchmarks
 
@@ -20,7 +21,9 @@ INTRODUCTION = """# Benchmarks
 Absolute times differ between machines and hours: a claim is a ratio inside one run. Each round times every competitor once, in an order that
 turns; a ratio is the median over rounds of the ratio within a round, with quartiles. Compilation is apart. Every run checks the answers
 against the competitors' before it reports a time. Competitors are called jitted, from the same state and frame, at their best setting
-(`competitors.py` says how); a time marked † was taken on an even sample and scaled up.
+(`competitors.py` says how); a time marked † was taken on an even sample and scaled up. LAPACK runs on one thread, where all are fastest but
+torch, which has its own. Where a target is missed, `p1_profile.py` (P1, P2, P4), `p5_transport.py`, `p8_profile.py` and `p8_training.py` say where
+the time goes and what was tried instead.
 
     pip install -e ".[bench]"        # and torch==2.13.0 on Python 3.11, in no extra; without it the torch rows are left out
     python experiments/benchmarks/p1_spectrum.py        # --smoke: tiny; --rounds, --out
@@ -81,7 +84,15 @@ def gradients(found):
     yield "\n**P7**, ∂L/∂h_t for all t with the parameter gradient, against `jax.value_and_grad` alone; at most 1.15 times its time.\n"
     yield f"- {len(rows) - len(over)} of {len(rows)} settings reached; ratios {min(ratios):.2f} to {max(ratios):.2f}."
     if over:
-        yield f"- Above: {', '.join(over)}; `p7_profile.py` says why, and what was tried instead stands in `p7_state_gradients.py`."
+        yield f"- Above: {', '.join(over)}."
+
+
+def long_training(found):
+    """P8's memory line by line."""
+    yield "\n**P8**, peak memory of a process that trains one step; at most 4 GB.\n"
+    for row in found["rows"]:
+        reached = "reached" if row["reached"] else "**not reached**"
+        yield f"- {row['cell']}, T = {row['T']:,}, B = 4, N = 128: {row['bytes'] / 1e9:.2f} GB, {time(row['seconds'])}: {reached}."
 
 
 def start_up(found):
@@ -149,7 +160,13 @@ def text(folder):
     """The whole page."""
     results = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
     lines = [INTRODUCTION, *common(results), "\n## What was checked in the same run, and memory", *answers(results), "\n## Other questions"]
-    for name, write in (("p7_state_gradients", gradients), ("p9_startup", start_up), ("p10_newton", iterations), ("p11_growth", growth)):
+    for name, write in (
+        ("p7_state_gradients", gradients),
+        ("p8_long", long_training),
+        ("p9_startup", start_up),
+        ("p10_newton", iterations),
+        ("p11_growth", growth),
+    ):
         lines += write(results[name]) if name in results else ()
     return "\n".join([*lines, *measured_with(results)]) + "\n"
 

@@ -315,7 +315,7 @@ def _ugrnn_pointwise(params: PyTree, z: tuple[Array, Array]) -> Array:
     return keep * h + (1 - keep) * jnp.tanh(c)
 
 
-_GRU = Structure(_gru_affine, _gru_pointwise)
-_MGU = Structure(_mgu_affine, _mgu_pointwise)
-_MINIMAL = Structure(_minimal_affine, _minimal_pointwise)
-_UGRNN = Structure(_ugrnn_affine, _ugrnn_pointwise)
+_GRU = Structure(_gru_affine, _gru_pointwise, gated=True)
+_MGU = Structure(_mgu_affine, _mgu_pointwise, gated=True)
+_MINIMAL = Structure(_minimal_affine, _minimal_pointwise, gated=True)
+_UGRNN = Structure(_ugrnn_affine, _ugrnn_pointwise, gated=True)

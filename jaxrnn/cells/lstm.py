@@ -289,7 +289,7 @@ def _slstm_pointwise(log_forget: Callable[[Array], Array]) -> Callable[[PyTree, 
     return pointwise
 
 
-_LSTM = Structure(_affine, _pointwise)
-_PEEPHOLE = Structure(_affine, _peephole_pointwise)
+_LSTM = Structure(_affine, _pointwise, gated=True)
+_PEEPHOLE = Structure(_affine, _peephole_pointwise, gated=True)
 _LOG_FORGET = {"sigmoid": jax.nn.log_sigmoid, "exp": lambda f: f}
-_SLSTM = {name: Structure(_slstm_affine, _slstm_pointwise(log_forget)) for name, log_forget in _LOG_FORGET.items()}
+_SLSTM = {name: Structure(_slstm_affine, _slstm_pointwise(log_forget), gated=True) for name, log_forget in _LOG_FORGET.items()}

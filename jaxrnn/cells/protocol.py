@@ -36,7 +36,8 @@ class Structure:
     pointwise: Callable[[PyTree, PyTree], PyTree]
     slope_bound: float | None = None  # γ = sup|φ'| where the pointwise map is one activation, else None
     prepare: Callable[[PyTree], PyTree] | None = None  # θ -> the θ that affine and pointwise take (an exponential, say), once for all steps
-    slope: Callable[[Array], Array] | None = None  # φ'(a) as a function of h = φ(a), where the pointwise map is one activation that allows it
+    gated: bool = False  # whether gates with biases decide what is kept
+    from_result: Callable[[PyTree, PyTree], PyTree] | None = None  # (h, dz) -> dh, where h = pointwise(θ, z) tells the derivative by itself
 
     def __call__(self, params: PyTree, state: PyTree, x: PyTree) -> PyTree:
         """The next state."""

@@ -43,13 +43,15 @@ def activate(phi: Callable[[Array], Array]) -> Callable[[PyTree, Array], Array]:
     return lambda params, a: phi(a)
 
 
-_SLOPES: dict[str, Callable[[Array], Array]] = {  # φ'(a) from h = φ(a); erf's is not worth inverting
-    "tanh": lambda h: 1 - h**2,
-    "relu": lambda h: (h > 0).astype(h.dtype),
-    "sigmoid": lambda h: h * (1 - h),
-    "identity": jnp.ones_like,
+_FROM_RESULT: dict[str, Callable[[Array, Array], Array]] = {  # φ'(a) da from h = φ(a); erf's is not worth inverting
+    "tanh": lambda h, da: (1 - h**2) * da,
+    "relu": lambda h, da: jnp.where(h > 0, da, 0),
+    "sigmoid": lambda h, da: h * (1 - h) * da,
+    "identity": lambda h, da: da,
 }
-_STEPS = {name: Structure(preactivation, activate(phi), theory.SLOPE_BOUNDS[name], slope=_SLOPES.get(name)) for name, phi in ACTIVATIONS.items()}
+_STEPS = {
+    name: Structure(preactivation, activate(phi), theory.SLOPE_BOUNDS[name], from_result=_FROM_RESULT.get(name)) for name, phi in ACTIVATIONS.items()
+}
 
 
 @register(equation="h_t = φ(W_hh h_{t−1} + W_xh x_t + b_h)", source="Elman 1990")

@@ -1,5 +1,6 @@
 """What is ∂L/∂h_t and ∂L/∂x_t for every t, and does the gradient of a last loss go at the leading exponent."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from jax import Array
 from jaxrnn._border import admit, compiled, require_loss, sequence_length, targets_length
 from jaxrnn._frames import random_frame, rescale
 from jaxrnn._tree import layout
+from jaxrnn.cells import Structure
 from jaxrnn.flow.transport import end_product
 from jaxrnn.linearize import Step, pulled, pushed
 from jaxrnn.unroll import preceding, states
@@ -65,18 +67,28 @@ def state_gradients(step: Step, params: PyTree, state: PyTree, xs: PyTree, targe
     require_loss(loss, params, state, xs, targets, length)
     layout(params, "params")
 
-    def nudged(theta: PyTree, h: tuple[PyTree, PyTree], xe: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
-        x, nudge = xe
-        return jax.tree.map(jnp.add, step(theta, h, x), nudge)
-
     def total(theta: PyTree, start: PyTree, nudges: PyTree) -> Array:
-        hs = states(nudged, theta, start, (xs, nudges))
+        hs = states(_nudged(step), theta, start, (xs, nudges))
         return jnp.sum(jax.vmap(loss, (None, 0, 0, 0))(theta, hs, xs, targets))
 
     nudges = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), state)
     value, (g_params, g_start, g_nudges) = jax.value_and_grad(total, (0, 1, 2))(params, state, nudges)
     g_states = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), g_start, g_nudges)
     return StateGradients(value, g_states, g_params)
+
+
+@functools.cache
+def _nudged(step: Step) -> Step:
+    """h_t = step(θ, h_{t−1}, x_t) + e_t on inputs (x_t, e_t), declared as the step is: ∂L/∂e_t is ∂L/∂h_t."""
+    if not isinstance(step, Structure):
+        return lambda theta, h, xe: jax.tree.map(jnp.add, step(theta, h, xe[0]), xe[1])
+    inner = step.from_result
+    return Structure(
+        lambda theta, h, xe: (step.affine(theta, h, xe[0]), xe[1]),
+        lambda theta, z: jax.tree.map(jnp.add, step.pointwise(theta, z[0]), z[1]),
+        prepare=step.prepare,
+        from_result=None if inner is None else lambda h, dz: jax.tree.map(jnp.add, inner(h, dz[0]), dz[1]),  # at e = 0
+    )
 
 
 @compiled("step", "loss")
