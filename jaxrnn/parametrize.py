@@ -88,7 +88,7 @@ def householder(vectors: Array) -> Array:
 
     >>> import jax.numpy as jnp
     >>> from jaxrnn import parametrize
-    >>> parametrize.householder(jnp.array([[3.0, 0.0]])).tolist()
+    >>> parametrize.householder(jnp.array([[2.0, 0.0]])).tolist()
     [[-1.0, 0.0], [0.0, 1.0]]
     """
     if vectors.ndim != 2:
