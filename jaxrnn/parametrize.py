@@ -38,7 +38,8 @@ def exp(a: Array) -> Array:
     >>> parametrize.exp(jnp.array([[0.0, 0.0], [jnp.pi / 2, 0.0]])).round(6).tolist()
     [[0.0, -1.0], [1.0, 0.0]]
     """
-    return jax.scipy.linalg.expm(skew(a))
+    with jax.default_matmul_precision("highest"):  # orthogonal to rounding, also where products are rounded more
+        return jax.scipy.linalg.expm(skew(a))
 
 
 def cayley(a: Array, signs: Array | None = None) -> Array:
@@ -98,7 +99,8 @@ def householder(vectors: Array) -> Array:
         square = v @ v
         return matrix - jnp.outer(v, 2 * (v @ matrix) / jnp.where(square == 0, 1, square)), None
 
-    return jax.lax.scan(reflect, jnp.eye(vectors.shape[1], dtype=vectors.dtype), vectors, reverse=True)[0]
+    with jax.default_matmul_precision("highest"):
+        return jax.lax.scan(reflect, jnp.eye(vectors.shape[1], dtype=vectors.dtype), vectors, reverse=True)[0]
 
 
 def _square(a: Array) -> Array:

@@ -118,7 +118,7 @@ def arjovsky(p, h, x):
     d = [np.diag(np.exp(1j * omega)) for omega in p["omega"]]
     v = p["v_re"] + 1j * p["v_im"]
     r = [np.eye(n) - 2 * np.outer(u, u.conj()) / np.vdot(u, u).real for u in v]
-    permuted = np.eye(n)[np.random.default_rng(n).permutation(n)]
+    permuted = np.eye(n)[np.argsort(np.random.PCG64(n).random_raw(n))]
     w = d[2] @ r[1] @ fourier.conj().T @ d[1] @ permuted @ r[0] @ fourier @ d[0]
     return modrelu(w @ h + (p["V_re"] + 1j * p["V_im"]) @ x, p["b_h"])
 
@@ -269,6 +269,23 @@ def test_products_of_a_unitary_recurrence_are_isometric_while_no_unit_is_cut_off
     cell = cells.urnn(N_IN, 16)
     params = random_params(cell) | {"b_h": jnp.zeros(16)}
     assert isometric(cell, params) < 1e-10
+
+
+@pytest.mark.parametrize("name", ["exprnn", "scornn", "nnrnn", "urnn"])
+@pytest.mark.parametrize(("bias", "slope"), [(0.0, 1.0), (0.5, 1.0), (-0.5, 0.0)])
+def test_a_state_at_rest_is_alive_while_its_bias_is_not_negative(name, bias, slope):
+    cell = cells.REGISTRY[name](N_IN, N)
+    params = cell.init_params(jax.random.key(0))
+    params |= {"b_h": jnp.full_like(params["b_h"], bias)}
+    jacobian = linearize.jacobians(cell.step, params, cell.init_state(params), None, length=1)[0]
+    assert np.abs(np.linalg.svd(jacobian, compute_uv=False) - slope).max() < 1e-12
+
+
+def test_a_griffin_gate_that_underflows_has_a_derivative():
+    cell = cells.rglru(N_IN, N)
+    params = cell.init_params(jax.random.key(0)) | {"b_gates": jnp.full(2 * N, -800.0)}
+    gradient = jax.grad(lambda p: jnp.sum(unroll.states(cell.step, p, jnp.ones(N), noise(1, (3, N_IN)))))(params)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
 def test_the_eigenvalues_of_a_schur_recurrence_are_its_circle_whatever_lies_above():

@@ -330,10 +330,11 @@ def _real_part(params: PyTree, h: Array, x: Array | None) -> Array:
 
 def _s5_coefficients(params: PyTree, x: Array | None) -> tuple[Array, Array]:
     rate, dt = jax.lax.complex(-jnp.exp(params["log_decay"]), params["omega"]), jnp.exp(params["log_dt"])
-    transition = jnp.exp(rate * dt.astype(rate.dtype))
+    turned = rate * dt.astype(rate.dtype)
+    transition = jnp.exp(turned)
     if x is None:
         return transition, jnp.zeros_like(transition)
-    return transition, (transition - 1) / rate * jax.lax.complex(params["B_re"] @ x, params["B_im"] @ x)
+    return transition, jnp.expm1(turned) / rate * jax.lax.complex(params["B_re"] @ x, params["B_im"] @ x)
 
 
 def _s5_output(params: PyTree, h: Array, x: Array | None) -> Array:
@@ -361,7 +362,9 @@ def _rglru_coefficients(params: PyTree, x: Array | None) -> tuple[Array, Array]:
     u = jnp.zeros_like(params["Lambda"]) if x is None else params["W_xh"] @ x
     r, i = jnp.split(jax.nn.sigmoid(params["W_gates"] @ u + params["b_gates"]), 2)
     log_a = -_C * jax.nn.softplus(-params["Lambda"]) * r
-    return jnp.exp(log_a), jnp.sqrt(-jnp.expm1(2 * log_a)) * i * u
+    left = -jnp.expm1(2 * log_a)
+    # Where r underflows nothing is forgotten and nothing written; √ has no derivative there.
+    return jnp.exp(log_a), jnp.where(left == 0, 0, jnp.sqrt(jnp.where(left == 0, 1, left))) * i * u
 
 
 def _channels(params: PyTree, x: Array | None) -> Array:

@@ -114,7 +114,7 @@ def ornn(n_in: int, n_hidden: int, reflections: int | None = None, activation: s
     Raises:
         ValueError: unknown activation, a size below 1.
 
-    Source: Mhammedi, Hellicar, Rahman, Bailey 2017.
+    Source: Mhammedi, Hellicar, Rahman, Bailey 2017; their vectors are triangular, so that k(2n − k + 1)/2 numbers count, their activation a leaky ReLU.
 
     >>> import jax
     >>> from jaxrnn import cells
@@ -181,12 +181,17 @@ def nnrnn(n_in: int, n_hidden: int, activation: str = "modrelu") -> Cell:
 
 
 def modrelu(a: Array, b: Array) -> Array:
-    """sign(a) max(|a| + b, 0), of a complex number its phase times that (Arjovsky, Shah, Bengio 2016, equation 8)."""
+    """sign(a) max(|a| + b, 0), of a complex number its phase times that (Arjovsky, Shah, Bengio 2016, equation 8).
+
+    Its slope at a = 0 is the limit along the activation: 1 for b ≥ 0, 0 for b < 0; a state at rest is not dead while b ≥ 0.
+    """
     if not jnp.iscomplexobj(a):
-        return jnp.sign(a) * jax.nn.relu(jnp.abs(a) + b)
+        return jnp.where(jnp.abs(a) + b >= 0, a + b * jnp.sign(a), 0)
     square = a.real**2 + a.imag**2
-    size = jnp.sqrt(jnp.where(square == 0, 1, square))  # at 0 the phase is not known: it stays 0
-    return a * (jax.nn.relu(size + b) / size).astype(a.dtype)
+    at_rest = square == 0
+    size = jnp.where(at_rest, 0, jnp.sqrt(jnp.where(at_rest, 1, square)))
+    factor = jnp.where(at_rest, 1 + 0 * b, 1 + b / jnp.where(at_rest, 1, size))  # at 0 the phase is not known: what is added is 0
+    return a * jnp.where(size + b >= 0, factor, 0).astype(a.dtype)
 
 
 def _planes(values: Array, n: int) -> Array:
@@ -212,7 +217,8 @@ def _schur(params: PyTree) -> Array:
     blocks = jnp.where(above, params["T"], 0).at[even, even].set(cos).at[even + 1, even + 1].set(cos)
     blocks = blocks.at[even, even + 1].set(-sin).at[even + 1, even].set(sin)
     p = parametrize.exp(params["A"])
-    return p @ blocks @ p.T
+    with jax.default_matmul_precision("highest"):  # orthogonal to rounding, also where products are rounded more
+        return p @ blocks @ p.T
 
 
 _MATRICES: dict[str, Callable[[PyTree], Array]] = {

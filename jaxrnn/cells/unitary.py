@@ -68,8 +68,8 @@ def urnn(n_in: int, n_hidden: int) -> Cell:
 
 @functools.cache
 def permutation(n: int) -> np.ndarray:
-    """The fixed permutation Π of n units."""
-    return np.random.default_rng(n).permutation(n)
+    """The fixed permutation Π of n units, from raw bits, which NumPy keeps from version to version."""
+    return np.argsort(np.random.PCG64(n).random_raw(n), kind="stable")
 
 
 def _zeros(params: PyTree) -> Array:
