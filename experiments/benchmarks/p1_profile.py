@@ -1,4 +1,4 @@
-"""P1 to P4, where the time goes: the kernels of ``lyapunov.spectrum`` and of a plain scan with one QR a step.
+"""P1 to P5, where the time goes: the kernels of ``lyapunov.spectrum``, of a plain scan with one QR a step, and of ``flow.log_transport``.
 
 Per setting, the named kernels that take 90 % of the time in kernels, and their sums by kind: LAPACK routines, products, the rest.
 
@@ -20,7 +20,7 @@ from competitors import plain, tanh_net, tanh_step
 from harness import arguments, save, table
 from profiling import kernels, meanings, top
 
-from jaxrnn import cells, lyapunov
+from jaxrnn import cells, flow, lyapunov
 
 jax.config.update("jax_enable_x64", True)
 
@@ -55,6 +55,13 @@ def lstm_programs(n, length):
     return {"jaxrnn": jax.jit(lambda p, h, xs: lyapunov.spectrum(cell.step, p, h, xs))}, given
 
 
+def transport_programs(n, length):
+    cell = cells.vanilla(8, n)
+    params = cell.init_params(jax.random.key(0))
+    given = (params, cell.init_state(params), jax.random.normal(jax.random.key(1), (length, 8)))
+    return {"jaxrnn": jax.jit(lambda p, h, xs: flow.log_transport(cell.step, p, h, xs))}, given
+
+
 def kind(meaning):
     if meaning.startswith(("lapack", "blas")):
         return meaning
@@ -83,6 +90,7 @@ def main(given):
     runs = 1 if given.smoke else RUNS
     rows = [row for name, setting in (SMOKE if given.smoke else TANH).items() for row in measure(name, *tanh_programs(*setting), runs)]
     rows += measure("P2 LSTM", *lstm_programs(*((3, 10) if given.smoke else (64, 200))), runs)
+    rows += measure("P5", *transport_programs(*((3, 10) if given.smoke else (64, 200))), runs)
     save("p1_profile", rows, given)
 
 

@@ -6,7 +6,8 @@ Competitors differentiate the trajectory with respect to zeros added to every st
 - "jacrev, a time at once" pulls back the N outputs of one time after the other; torch does so too, through t steps only.
   Where that is too long, a sample of times evenly spread is timed and scaled up (the setting says how many).
 The floor is ours without everything but the matrix products: J_t times the products from the times that have begun. At N = 128 it is
-not a sixth of "jacrev, a time at once", so that no method by these products can be 12 times as fast as that. Tried instead, N = 64: rescaling
+not a sixth of "jacrev, a time at once", so that no method by these products can be 12 times as fast as that. At N = 64 ``jax.jacrev``, which
+fills 4 GB, took 1.5 to 2.9 s from run to run, the floor 140 ms, ours 210 to 250: 7 to 12 times as fast. Tried instead, N = 64: rescaling
 at every step (247 ms instead of 213), one block of all starting times (each step touches pairs k > t: twice the products). Norms of all pairs
 from halves, ⟨P(t,m)ᵀP(t,m), P(m,k)P(m,k)ᵀ⟩, would take T n³ log T + T² n² operations, at half the digits where directions cancel.
 """

@@ -114,7 +114,8 @@ def ornn(n_in: int, n_hidden: int, reflections: int | None = None, activation: s
     Raises:
         ValueError: unknown activation, a size below 1.
 
-    Source: Mhammedi, Hellicar, Rahman, Bailey 2017; their vectors are triangular, so that k(2n − k + 1)/2 numbers count, their activation a leaky ReLU.
+    Source: Mhammedi, Hellicar, Rahman, Bailey 2017; their vectors are triangular, so that k(2n − k + 1)/2 numbers count, their activation
+    a leaky ReLU.
 
     >>> import jax
     >>> from jaxrnn import cells
