@@ -96,7 +96,7 @@ def test_one_more_file_is_one_more_cell_everywhere(tmp_path):
     row = next(line for line in listed.stdout.splitlines() if line.startswith("decay"))
     assert "h_t = a ∘ h_{t−1} + B x_t" in row
     assert row.split()[-2:] == ["16", "2"]  # 0.5² < 1/e < 0.5
-    diagnosed = run("-m", "jaxrnn.cli", "diagnose", "--cell", "decay", "--hidden", "3", "--data", "noise", "--length", "20", "--sequences", "3")
+    diagnosed = run("-m", "jaxrnn.cli", "diagnose", "--cell", "decay", "--hidden", "3", "--length", "20", "--sequences", "3")
     assert diagnosed.returncode == 0, diagnosed.stderr
     seen = run("-c", "from jaxrnn import cells; print(cells.decay(1, 2).step is cells.REGISTRY['decay'](1, 2).step)")
     assert seen.stdout.strip() == "True", seen.stderr
@@ -159,8 +159,10 @@ def test_a_full_disk_leaves_no_file(tmp_path, monkeypatch, capsys):
 
 
 BAD = {
-    "unknown cell": (["--cell", "elman"], "--cell elman is unknown; allowed are gru, lstm, vanilla"),
-    "unknown init": (["--init", "xavier"], "unknown init 'xavier'; allowed are gaussian, identity, orthogonal"),
+    "unknown cell": (["--cell", "elman"], "--cell elman is unknown; allowed are antisymmetric, .*, vanilla"),
+    "init of a cell that has none": (["--cell", "lru", "--init", "orthogonal"], "--cell lru starts in one way only; leave --init out"),
+    "gain of a cell without weights": (["--cell", "mingru", "--gain", "0.5"], "--cell mingru has no recurrent weights to scale; leave --gain out"),
+    "unknown init": (["--init", "xavier"], "unknown init 'xavier'; allowed are gaussian, identity, orthogonal, positive_definite, uniform"),
     "no units": (["--hidden", "0"], r"--hidden 0 must lie in \[1, 4096\]"),
     "no layers": (["--layers", "0"], r"--layers 0 must lie in \[1, 64\]"),
     "no sequences": (["--sequences", "0"], r"--sequences 0 must lie in \[1, "),

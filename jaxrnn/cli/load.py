@@ -1,6 +1,7 @@
 """Options to a model and its sequences, every array in the wanted precision."""
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -76,9 +77,14 @@ def cast(tree: PyTree, precision: str) -> PyTree:
 def _cell(config: Diagnose, task: Task) -> cells.Cell:
     if config.cell not in cells.REGISTRY:
         raise ValueError(f"--cell {config.cell} is unknown; allowed are {', '.join(sorted(cells.REGISTRY))}")
+    make = cells.REGISTRY[config.cell]
+    if config.init is not None and "init" not in inspect.signature(make).parameters:
+        raise ValueError(f"--init {config.init}: --cell {config.cell} starts in one way only; leave --init out")
     choices = {} if config.init is None else {"init": config.init}
     sizes = [(config.hidden if i else task.n_in, config.hidden) for i in range(config.layers)]
-    layers = [cells.REGISTRY[config.cell](n_in, n, **choices) for n_in, n in sizes]
+    layers = [make(n_in, n, **choices) for n_in, n in sizes]
+    if config.gain is not None and "gain" not in inspect.signature(layers[0].init_params).parameters:
+        raise ValueError(f"--gain {config.gain}: --cell {config.cell} has no recurrent weights to scale; leave --gain out")
     cell = layers[0] if len(layers) == 1 else cells.stack(*layers)
     return cells.with_readout(cell, task.n_out) if task.loss is not None else cell
 
