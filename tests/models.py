@@ -1,7 +1,7 @@
 """The tables of models that the properties run over, and the few independent tools that the properties need.
 
-``MODELS`` has one of each kind, and every property of every analysis runs over it; ``RECURRENCES`` is the whole registry, over which the
-properties of a cell and its self-checks run: registering a cell adds its row. Every row has random nonzero biases and a random nonzero
+``MODELS`` has one of each kind, and every property of every analysis runs over it; ``RECURRENCES`` has the rest of the registry and variants,
+over which the properties of a cell and the self-checks run: registering a cell adds its row. Every row has random nonzero biases and a random nonzero
 state: zeros hide mistakes.
 """
 
@@ -120,24 +120,27 @@ def _table():
     return rows
 
 
-MODELS = _table()
-_NAMES = {model.name for model in MODELS}
-RECURRENCES = [_of_cell(name, make(N_IN, N_HIDDEN), seed) for seed, (name, make) in enumerate(cells.REGISTRY.items(), 1) if name not in _NAMES]
-# One of each kind runs always; what differs from one of these in a number, an activation or a layer runs with the slow tests.
-_KINDS = {"vanilla", "vanilla relu", "lstm", "stack with readout", "complex", "scalar", "dictionary"}
+# One of each kind for the properties of every analysis; what differs from one of these in a number, an activation or a layer, and all other
+# recurrences, for the properties of a cell and the self-checks.
+_KINDS = {"vanilla", "vanilla relu", "gru", "lstm", "stack", "stack with readout", "complex", "scalar", "dictionary"}
+_ALL = _table()
+_NAMES = {model.name for model in _ALL}
+MODELS = [model for model in _ALL if model.name in _KINDS]
+RECURRENCES = [model for model in _ALL if model.name not in _KINDS]
+RECURRENCES += [_of_cell(name, make(N_IN, N_HIDDEN), seed) for seed, (name, make) in enumerate(cells.REGISTRY.items(), 1) if name not in _NAMES]
+_SLOW = {"gru", "stack", *(model.name for model in RECURRENCES)}  # not where tests must be quick
 
 
-def over(models, slow=None):
-    """Parametrise a test over models; those that ``slow`` chooses are marked so, by default the variants of a kind."""
-    chosen = (lambda model: model.name not in _KINDS) if slow is None else slow
-    mark = lambda model: (pytest.mark.slow,) if chosen(model) else ()
+def over(models):
+    """Parametrise a test over models; one of each kind runs always, the others with the slow tests."""
+    mark = lambda model: (pytest.mark.slow,) if model.name in _SLOW else ()
     return pytest.mark.parametrize("model", [pytest.param(model, id=model.name.replace(" ", "-"), marks=mark(model)) for model in models])
 
 
 over_models = over(MODELS)
 over_recurrences = over(RECURRENCES)
-over_all = over(MODELS + RECURRENCES, slow=lambda model: False)
-over_cells = over([model for model in MODELS + RECURRENCES if model.cell], slow=lambda model: False)
+over_all = over(MODELS + RECURRENCES)
+over_cells = over([model for model in MODELS + RECURRENCES if model.cell])
 
 
 def real_vector(tree):

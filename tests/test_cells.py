@@ -24,8 +24,8 @@ from tests.models import (
 EPS = np.finfo(np.float64).eps
 DECLARED = [m for m in MODELS + RECURRENCES if cells.structure(m.step)]
 LINEAR = [m for m in MODELS + RECURRENCES if isinstance(m.step, cells.Linear)]
-over_declared = over(DECLARED, slow=lambda model: False)
-over_linear = over(LINEAR, slow=lambda model: False)
+over_declared = over(DECLARED)
+over_linear = over(LINEAR)
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 

@@ -22,7 +22,7 @@ Absolute times differ between machines and hours: a claim is a ratio inside one 
 turns; a ratio is the median over rounds of the ratio within a round, with quartiles. Compilation is apart. Every run checks the answers
 against the competitors' before it reports a time. Competitors are called jitted, from the same state and frame, at their best setting
 (`competitors.py` says how); a time marked † was taken on an even sample and scaled up. LAPACK runs on one thread, where all are fastest but
-torch, which has its own. Where a target is missed, `p1_profile.py` (P1, P2, P4), `p5_transport.py`, `p8_profile.py` and `p8_training.py` say where
+torch, which has its own. Where a target is missed, `p1_profile.py` (P1 to P5), `p5_transport.py`, `p8_profile.py` and `p8_training.py` say where
 the time goes and what was tried instead.
 
     pip install -e ".[bench]"        # and torch==2.13.0 on Python 3.11, in no extra; without it the torch rows are left out
