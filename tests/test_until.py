@@ -16,6 +16,7 @@ def draws(key, n, scale=0.5):
     return lambda start, count: scale * jax.random.normal(jax.random.fold_in(jax.random.key(key), start), (count, n, n))
 
 
+@pytest.mark.slow
 def test_it_stops_at_the_wanted_error_and_not_much_later():
     seen = []
     progress = lambda steps, exponents, errors: seen.append((steps, exponents.copy(), errors.copy()))
@@ -31,6 +32,7 @@ def test_it_stops_at_the_wanted_error_and_not_much_later():
     assert found.steps < 2 * (exact.max() / 0.01) ** 2
 
 
+@pytest.mark.slow
 def test_it_is_one_run_cut_into_stretches():
     xs = 0.5 * noise(1, (1000, 4, 4))
     found = lyapunov.until(product, (), jnp.ones(4), xs, standard_error=1e-9, warmup=100, stretch=160)
@@ -93,6 +95,7 @@ def test_correlated_growth_counts_for_less():
     assert found.autocorrelation[0] > 500
 
 
+@pytest.mark.slow
 def test_memory_on_the_host_stays_flat_and_no_step_is_dropped():
     found = lyapunov.until(product, (), jnp.ones(2), draws(6, 2), standard_error=1e-12, stretch=16, longest=16 * 200)
     assert found.steps == found.spectrum.block_steps.sum() == 3200
@@ -114,6 +117,7 @@ def test_what_cannot_be_meant_is_refused(options, message):
         lyapunov.until(product, (), jnp.ones(2), noise(7, (50, 2, 2)), **{"standard_error": 0.1} | options)
 
 
+@pytest.mark.slow
 def test_errors_stay_true_where_blocks_have_been_joined():
     # 16 blocks of 1 step a stretch: joined four times on the way to 20,000 steps.
     noises = lambda seed: lambda start, count: jnp.exp(jax.random.normal(jax.random.fold_in(jax.random.key(seed), start), (count, 1)))
