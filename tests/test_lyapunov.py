@@ -152,7 +152,13 @@ def test_standard_errors_follow_from_the_blocks():
     run = lyapunov.from_jacobians(noise(8, (103, 2, 2)), blocks=5)
     rates = np.asarray(run.block_growth) / np.asarray(run.block_steps)[:, None]
     weights = np.asarray(run.block_steps)[:, None] / 103
-    wanted = np.sqrt(5 / 4 * ((weights * (rates - (weights * rates).sum(0))) ** 2).sum(0))
+    variance = ((weights * (rates - (weights * rates).sum(0))) ** 2).sum(0) / (1 - (weights**2).sum())
+    centred = rates - rates.mean(0)
+    rho = np.stack([(centred[: 5 - j] * centred[j:]).sum(0) for j in range(4)]) / (centred**2).sum(0)
+    pairs = rho[0::2] + rho[1::2]  # Geyer's: summed while they stay positive
+    memory = 2 * (pairs * np.cumprod(pairs > 0, axis=0)).sum(0) - 1
+    wanted = np.sqrt(variance * np.maximum(memory, 1))
+    assert (memory > 1).any()
     assert np.abs(np.sort(run.standard_errors) - np.sort(wanted)).max() < 1e-13
 
 
