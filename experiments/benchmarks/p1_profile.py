@@ -1,6 +1,7 @@
 """P1 to P5, where the time goes: the kernels of ``lyapunov.spectrum``, of a plain scan with one QR a step, and of ``flow.log_transport``.
 
-Per setting, the named kernels that take 90 % of the time in kernels, and their sums by kind: LAPACK routines, products, the rest.
+Per setting, the named kernels that take 90 % of the time in kernels, and their sums by kind: LAPACK routines, products, the rest
+(among which XLA's fused products and reductions on CPU, named ynn: three quarters of P5).
 
 What was tried beside the panels of 32 columns, in µs a step, LAPACK on one thread (plain scan with QR: 537 at N = 128, 18,700 at 512):
 - Householder's QR at every step: that is the plain scan;

@@ -1,6 +1,7 @@
 """P8, where the time goes: the kernels of one training step through ``unroll.states`` and of the plain scan, by kind.
 
-Per cell, the named kernels that take 90 % of the time in kernels. Products are XLA's: of ``W h`` forwards, again backwards for z_t,
+Per cell, the named kernels that take 90 % of the time in kernels. Products are XLA's, with the few reductions that bear the same name (ynn):
+of ``W h`` forwards, again backwards for z_t,
 ``Wᵀ δz`` backwards, and one for every 20 steps of ``δz hᵀ``; at 64 rows they reach a quarter of the speed of a product of 1,024, and torch
 does three of the four.
 """

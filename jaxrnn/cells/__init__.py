@@ -5,6 +5,7 @@ Every file of this folder is read, and whatever constructor it registers is ``ce
 
 import importlib
 import pkgutil
+from typing import Any
 
 from jaxrnn.cells.compose import from_function, readout_loss, stack, with_readout
 from jaxrnn.cells.gated import gru
@@ -38,5 +39,5 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):  # for type checkers: constructors that are only registered
+def __getattr__(name: str) -> Any:  # type checkers do not see constructors that are only registered
     raise AttributeError(f"there is no cell and nothing else named {name!r} in jaxrnn.cells; cells are {', '.join(sorted(REGISTRY))}")

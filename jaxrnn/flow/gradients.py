@@ -1,6 +1,5 @@
 """What is ∂L/∂h_t and ∂L/∂x_t for every t, and does the gradient of a last loss go at the leading exponent."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -77,7 +76,6 @@ def state_gradients(step: Step, params: PyTree, state: PyTree, xs: PyTree, targe
     return StateGradients(value, g_states, g_params)
 
 
-@functools.cache
 def _nudged(step: Step) -> Step:
     """h_t = step(θ, h_{t−1}, x_t) + e_t on inputs (x_t, e_t), declared as the step is: ∂L/∂e_t is ∂L/∂h_t."""
     if not isinstance(step, Structure):
