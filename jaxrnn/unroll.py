@@ -59,6 +59,45 @@ def states(step: Step, params: PyTree, state: PyTree, xs: PyTree, *, length: int
     return _states(step, params, state, xs, length, checkpoint_every)
 
 
+def truncated(step: Step, params: PyTree, state: PyTree, xs: PyTree, *, every: int, length: int | None = None) -> PyTree:
+    """The states h_1..h_T, cut into stretches that no gradient crosses: truncated backpropagation through time.
+
+    The values are those of ``states``; h at the end of a stretch of ``every`` steps is a constant for the one after it, so that
+    ∂h_t/∂h_k = 0 where a border lies between k and t, and a gradient reaches back 1 to ``every`` steps, half of that on average.
+
+    Args:
+        step, params, state, xs, length: as in ``states``.
+        every: steps of a stretch, the last may be shorter; from T on nothing is cut.
+
+    Returns:
+        As ``states``.
+
+    Raises:
+        As ``states``; ValueError: every below 1.
+
+    Source: Williams, Peng 1990 (here without overlap, h = h').
+
+    >>> import jax
+    >>> from jaxrnn import unroll
+    >>> last = lambda h: unroll.truncated(lambda a, h, x: a * h, 0.5, h, None, every=2, length=3)[-1]
+    >>> float(last(1.0)), float(jax.grad(last)(1.0))
+    (0.125, 0.0)
+    """
+    state, length = admit(step, params, state, xs, length)
+    require_at("every", every, 1, None, "the number of steps that a gradient may go back")
+    if every >= length:
+        return _states(step, params, state, xs, length, None)
+
+    def run(m: int, n: int, params: PyTree, state: PyTree, xs: PyTree) -> tuple[PyTree, PyTree]:
+        def stretch(h: PyTree, part: PyTree) -> tuple[PyTree, PyTree]:
+            hs = _states(step, params, jax.lax.stop_gradient(h), part, m, None)
+            return jax.tree.map(lambda leaf: leaf[-1], hs), hs
+
+        return jax.lax.scan(stretch, state, xs, length=n)
+
+    return _in_chunks(run, params, state, xs, length, every)
+
+
 def masked(step: Step) -> Step:
     """A step whose inputs are pairs (x_t, keep_t): where ``keep_t`` is false the state stays what it was.
 

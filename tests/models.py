@@ -93,6 +93,10 @@ def _table():
     built["stack"] = cells.stack(cells.lstm(N_IN, 3), cells.gru(3, N_HIDDEN))
     built["vanilla with readout"] = cells.with_readout(cells.vanilla(N_IN, N_HIDDEN), 3)
     built["stack with readout"] = cells.with_readout(built["stack"], 3)
+    built["encoded vanilla"] = cells.with_encoder(cells.vanilla(3, N_HIDDEN), N_IN, 3)
+    built["encoded lru with deep readout"] = cells.with_readout(cells.with_encoder(cells.lru(5, N_HIDDEN), N_IN, 5), 3, 6)
+    built["encoded exprnn"] = cells.with_encoder(cells.exprnn(3, N_HIDDEN), N_IN, 3, "tanh")
+    built["input_diagonal clip"] = cells.input_diagonal(N_IN, N_HIDDEN, "clip")
     rows = [_of_cell(name, cell, seed) for seed, (name, cell) in enumerate(built.items(), 1)]
     rows.append(_of_cell("lstm forget 3", built["lstm"], 50, forget_bias=3.0))
     number = lambda value: jnp.asarray(value, jnp.float64)

@@ -229,6 +229,10 @@ def test_a_step_without_declaration_has_no_structure():
         (cells.gru(3, 5), 3 * (5 * 5 + 5 * 3 + 2 * 5)),
         (cells.stack(cells.gru(3, 5), cells.vanilla(5, 2)), 3 * (25 + 15 + 10) + 4 + 10 + 2),
         (cells.with_readout(cells.vanilla(3, 5), 2), 45 + 2 * 5 + 2),
+        (cells.with_readout(cells.vanilla(3, 5), 2, 7), 45 + 7 * 5 + 7 + 2 * 7 + 2),
+        (cells.with_encoder(cells.vanilla(3, 5), 4, 3), 45 + 3 * 4 + 3),
+        (cells.vanilla_layernorm(3, 5), 5 * 5 + 5 * 3 + 5 + 5),
+        (cells.input_diagonal(3, 5), 2 * (5 * 3 + 5)),
     ],
 )
 def test_the_number_of_parameters_is_that_of_the_equations(cell, count):
@@ -253,6 +257,46 @@ def test_a_readout_leaves_the_recurrence_alone():
     params, h = random_params(cell), noise(3, (3,))
     assert cell.step is inner.step
     assert relative(cell.output(params, h, None), params["W_hy"] @ h + params["b_y"]) == 0
+
+
+def test_an_encoder_hands_the_recurrence_a_nonlinear_map_of_its_input():
+    inner = cells.lru(4, 3)
+    cell = cells.with_encoder(inner, 2, 4, "tanh")
+    params, h, x = random_params(cell), noise(3, (3,), np.complex128), noise(4, (2,))
+    heard = np.tanh(params["W_in"] @ x + params["b_in"])
+    assert isinstance(cell.step, cells.Linear)
+    assert relative(cell.step(params, h, x), inner.step(params, h, heard)) < 10 * EPS
+    assert relative(cell.output(params, h, x), inner.output(params, h, heard)) < 10 * EPS
+    with pytest.raises(ValueError, match="make its n_in 5"):
+        cells.with_encoder(inner, 2, 5).init_params(jax.random.key(0))
+    with pytest.raises(ValueError, match="give the encoder to the lowest layer"):
+        cells.with_encoder(cells.stack(inner), 2, 4)
+
+
+def test_a_hidden_layer_of_a_readout_is_its_equation():
+    cell = cells.with_readout(cells.gru(2, 3), 2, 5)
+    params, h = random_params(cell), noise(3, (3,))
+    hidden = jax.nn.gelu(params["W_hidden"] @ h + params["b_hidden"])
+    assert relative(cell.output(params, h, None), params["W_hy"] @ hidden + params["b_y"]) == 0
+
+
+def test_a_normalised_preactivation_does_not_hear_the_scale_of_its_weights():
+    cell = cells.vanilla_layernorm(2, 8)
+    params, h, x = random_params(cell), noise(3, (8,)), noise(4, (2,))
+    louder = {name: leaf * (100 if name.startswith("W") else 1) for name, leaf in params.items()}
+    assert relative(cell.step(louder, h, x), cell.step(params, h, x)) < 1e-5  # the 1e-5 beside the variance
+
+
+@pytest.mark.parametrize(("transition", "low"), [("sigmoid", 0), ("tanh", -1), ("clip", -1)])
+def test_transitions_stay_within_their_bounds_and_the_clip_passes_the_gradient_on(transition, low):
+    cell = cells.input_diagonal(2, 64, transition)
+    params = random_params(cell, transition_gain=2.0)
+    a = lambda params: cell.step.coefficients(params, noise(1, (2,)))[0]
+    assert (a(params) >= low).all()
+    assert (a(params) <= 1).all()
+    assert ((a(params) < 0).any()) == (low < 0)
+    slopes = jax.grad(lambda p: jnp.sum(a(p)))(params)["b_h"][:64]
+    assert (slopes == 1).all() if transition == "clip" else (slopes < 1).all()
 
 
 @pytest.mark.parametrize("init", ["orthogonal", "gaussian", "identity"])

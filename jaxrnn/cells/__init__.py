@@ -7,7 +7,7 @@ import importlib
 import pkgutil
 from typing import Any
 
-from jaxrnn.cells.compose import from_function, readout_loss, stack, with_readout
+from jaxrnn.cells.compose import from_function, readout_loss, stack, with_encoder, with_readout
 from jaxrnn.cells.gated import gru
 from jaxrnn.cells.lstm import LSTMState, lstm
 from jaxrnn.cells.protocol import Cell, Linear, Structure, prepared, structure
@@ -35,6 +35,7 @@ __all__ = [
     "stack",
     "structure",
     "vanilla",
+    "with_encoder",
     "with_readout",
 ]
 

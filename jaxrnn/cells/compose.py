@@ -1,7 +1,7 @@
-"""Cells made of cells: layers, and a linear readout beside the recurrence."""
+"""Cells made of cells: layers, an encoder before the recurrence, and a readout beside it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn import initializers
-from jaxrnn.cells.protocol import Cell, PyTree, require_sizes
+from jaxrnn.cells.protocol import Cell, Linear, PyTree, Structure, require_sizes
 
 
 def stack(*layers: Cell) -> Cell:
@@ -80,19 +80,64 @@ def _shown(params: PyTree, state: PyTree, x: PyTree) -> Array:
     return state
 
 
-def with_readout(cell: Cell, n_out: int) -> Cell:
-    """A cell with a linear readout of its output.
+def with_encoder(cell: Cell, n_in: int, width: int, activation: str = "gelu") -> Cell:
+    """A cell that hears a nonlinear map of its input.
 
-    ŷ_t = W_hy output(θ, h_t, x_t) + b_y. The recurrence, its state and its ``step`` stay as they are: what is read
-    out is no part of the dynamics.
+    h_t = step(θ, h_{t−1}, φ(W_in x_t + b_in)), and the output likewise. What the step declares of its structure stays: J_t is that of the
+    cell. A recurrence that is linear in state and input cannot multiply two parts of an input; behind an encoder it can.
+
+    Args:
+        cell: any cell whose params are a dict.
+        n_in: size of x; x may also be None, as an input of zeros.
+        width: m, the cell's own n_in. In a stack, give the encoder to the lowest layer.
+        activation: φ, one of ``gelu``, ``relu``, ``tanh``.
+
+    Returns:
+        ``Cell`` whose params hold the cell's and ``W_in`` (m, n_in) with entries N(0, encoder_gain²/n_in), ``b_in`` zero;
+        ``init_params(key, encoder_gain=1.0, **scales)``.
+
+    Raises:
+        ValueError: unknown activation, a size below 1; (from ``init_params``) a cell of another n_in.
+        TypeError: (from ``init_params``) the cell's params are not a dict or have a ``W_in`` already.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from jaxrnn import cells
+    >>> cell = cells.with_encoder(cells.lru(8, 4), 2, 8)
+    >>> cell.step(cell.init_params(jax.random.key(0)), jnp.zeros(4, complex), jnp.ones(2)).shape, isinstance(cell.step, cells.Linear)
+    ((4,), True)
+    """
+    require_sizes(n_in=n_in, width=width)
+    if activation not in _NONLINEAR:
+        raise ValueError(f"unknown activation {activation!r}; allowed are {', '.join(sorted(_NONLINEAR))}")
+
+    def init_params(key: Array, encoder_gain: float | Array = 1.0, **scales: Any) -> PyTree:
+        key_cell, key_in = jax.random.split(key)
+        params = cell.init_params(key_cell, **scales)
+        _require_room(params, "W_in", "with_encoder")
+        w_in = initializers.gaussian(key_in, width, n_in, encoder_gain)
+        try:
+            jax.eval_shape(cell.step, params, jax.eval_shape(cell.init_state, params), jax.ShapeDtypeStruct((width,), w_in.dtype))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"the cell cannot take what the encoder puts out, of shape ({width},); make its n_in {width}") from error
+        return {**params, "W_in": w_in, "b_in": jnp.zeros(width, w_in.dtype)}
+
+    return Cell(init_params, cell.init_state, _encoded(cell.step, activation), Encoded(cell.output, activation))
+
+
+def with_readout(cell: Cell, n_out: int, n_hidden: int | None = None) -> Cell:
+    """A cell with a readout of its output: linear, or with one hidden layer.
+
+    ŷ_t = W_hy output(θ, h_t, x_t) + b_y, or with ``n_hidden`` ŷ_t = W_hy gelu(W_hidden output(θ, h_t, x_t) + b_hidden) + b_y. The
+    recurrence, its state and its ``step`` stay as they are: what is read out is no part of the dynamics.
 
     Args:
         cell: any cell whose params are a dict.
         n_out: size of ŷ.
+        n_hidden: units of the hidden layer; None: none.
 
     Returns:
-        ``Cell`` whose params hold the cell's and ``W_hy`` (n_out, m) with entries N(0, readout_gain²/m), ``b_y`` zero;
-        ``init_params(key, readout_gain=1.0, **scales)``.
+        ``Cell`` whose params hold the cell's and ``W_hy`` (n_out, m) with entries N(0, readout_gain²/m), ``b_y`` zero, and where there is
+        a hidden layer ``W_hidden`` (n_hidden, m') of N(0, 1/m'), ``b_hidden`` zero; ``init_params(key, readout_gain=1.0, **scales)``.
 
     Raises:
         TypeError: (from ``init_params``) the cell's params are not a dict or have a ``W_hy`` already.
@@ -105,17 +150,21 @@ def with_readout(cell: Cell, n_out: int) -> Cell:
     (5,)
     """
     require_sizes(n_out=n_out)
+    if n_hidden is not None:
+        require_sizes(n_hidden=n_hidden)
 
     def init_params(key: Array, readout_gain: float | Array = 1.0, **scales: Any) -> PyTree:
         key_cell, key_hy = jax.random.split(key)
         params = cell.init_params(key_cell, **scales)
-        if not isinstance(params, Mapping) or "W_hy" in params:
-            raise TypeError(f"with_readout needs a cell whose params are a dict without 'W_hy'; these are {jax.tree.structure(params)}")
+        _require_room(params, "W_hy", "with_readout")
         width = jax.eval_shape(lambda p: cell.output(p, cell.init_state(p), None), params).shape[0]
+        if n_hidden is not None:
+            w_hidden = initializers.gaussian(jax.random.fold_in(key_hy, 1), n_hidden, width)
+            params, width = {**params, "W_hidden": w_hidden, "b_hidden": jnp.zeros(n_hidden, w_hidden.dtype)}, n_hidden
         w_hy = initializers.gaussian(key_hy, n_out, width, readout_gain)
         return {**params, "W_hy": w_hy, "b_y": jnp.zeros(n_out, w_hy.dtype)}
 
-    return Cell(init_params, cell.init_state, cell.step, Readout(cell.output))
+    return Cell(init_params, cell.init_state, cell.step, Readout(cell.output if n_hidden is None else Hidden(cell.output)))
 
 
 def readout_loss(cell: Cell, fn: Callable[[Array, PyTree], Array]) -> "ReadoutLoss":
@@ -175,6 +224,52 @@ class Readout:
 
 
 @dataclass(frozen=True)
+class Hidden:
+    """gelu(W_hidden output + b_hidden)."""
+
+    inner: Callable
+
+    def __call__(self, params: PyTree, state: PyTree, x: PyTree) -> Array:
+        """What the hidden layer of a readout says (n_hidden,)."""
+        return jax.nn.gelu(params["W_hidden"] @ self.inner(params, state, x) + params["b_hidden"])
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A step, an affine map or an output f(θ, h, x) at the encoded input φ(W_in x + b_in)."""
+
+    inner: Callable
+    activation: str
+
+    def __call__(self, params: PyTree, state: PyTree, x: PyTree) -> PyTree:
+        """f(θ, h_t, φ(W_in x_t + b_in))."""
+        return self.inner(params, state, _encode(params, x, self.activation))
+
+
+@dataclass(frozen=True)
+class EncodedCoefficients:
+    """The coefficients (A_t, b_t) of a linear step at the encoded input."""
+
+    inner: Callable
+    activation: str
+
+    def __call__(self, params: PyTree, x: PyTree) -> PyTree:
+        """(A_t, b_t)."""
+        return self.inner(params, _encode(params, x, self.activation))
+
+
+@dataclass(frozen=True)
+class EncodedPreparation:
+    """What a step computes from θ once, the encoder's weights kept beside it."""
+
+    inner: Callable
+
+    def __call__(self, params: PyTree) -> PyTree:
+        """The θ that the encoded step takes."""
+        return {**self.inner(params), "W_in": params["W_in"], "b_in": params["b_in"]}
+
+
+@dataclass(frozen=True)
 class ReadoutLoss:
     """fn(output(θ, h, x), y)."""
 
@@ -184,6 +279,31 @@ class ReadoutLoss:
     def __call__(self, params: PyTree, state: PyTree, x: PyTree, target: PyTree) -> Array:
         """L_t."""
         return self.fn(self.output(params, state, x), target)
+
+
+_NONLINEAR: dict[str, Callable[[Array], Array]] = {"gelu": jax.nn.gelu, "relu": jax.nn.relu, "tanh": jnp.tanh}
+
+
+def _encode(params: PyTree, x: Array | None, activation: str) -> Array:
+    return _NONLINEAR[activation](params["b_in"] if x is None else params["W_in"] @ x + params["b_in"])
+
+
+def _encoded(step: Callable, activation: str) -> Callable:
+    """The step at the encoded input, declared as the step is."""
+    if isinstance(step, StackStep):
+        raise ValueError("an encoder before a stack hides its layers; give the encoder to the lowest layer: stack(with_encoder(cell, …), …)")
+    if not isinstance(step, (Structure, Linear)):
+        return Encoded(step, activation)
+    prepare = None if step.prepare is None else EncodedPreparation(step.prepare)
+    if isinstance(step, Linear):
+        return replace(step, coefficients=EncodedCoefficients(step.coefficients, activation), prepare=prepare)
+    return replace(step, affine=Encoded(step.affine, activation), prepare=prepare)
+
+
+def _require_room(params: PyTree, name: str, by: str) -> None:
+    """Raise unless params are a dict that does not hold that name."""
+    if not isinstance(params, Mapping) or name in params:
+        raise TypeError(f"{by} needs a cell whose params are a dict without {name!r}; these are {jax.tree.structure(params)}")
 
 
 def _require_fit(layers: tuple[Cell, ...], params: PyTree) -> None:

@@ -33,6 +33,12 @@ def preactivation(params: PyTree, h: Array, x: Array | None) -> Array:
     return recurrent if x is None else recurrent + params["W_xh"] @ x
 
 
+def normalised(v: Array) -> Array:
+    """(v − mean v)/√(var v + 10⁻⁵), the constant that of the code of Ba, Kiros, Hinton 2016."""
+    centred = v - v.mean()
+    return centred * jax.lax.rsqrt((centred**2).mean() + 1e-5)
+
+
 def whole_state(params: PyTree, h: Array, x: PyTree) -> Array:
     """The output of a cell that shows all of its state."""
     return h
@@ -99,3 +105,47 @@ def vanilla(n_in: int, n_hidden: int, activation: str = "tanh", init: str = "gau
         return {"W_hh": w_hh, "W_xh": w_xh, "b_h": bias_sd * jax.random.normal(jax.random.fold_in(key, 2), (n_hidden,))}
 
     return Cell(init_params, zeros_like_hidden, _STEPS[activation], whole_state)
+
+
+@register(equation="h_t = tanh(s ∘ LN(W_hh h_{t−1} + W_xh x_t) + b_h)", source="Ba, Kiros, Hinton 2016")
+def vanilla_layernorm(n_in: int, n_hidden: int, init: str = "gaussian") -> Cell:
+    """The vanilla cell with layer normalisation of what goes into its units.
+
+    h_t = tanh(s ∘ LN(a_t) + b_h), a_t = W_hh h_{t−1} + W_xh x_t, LN(a) = (a − mean a)/√(var a + 10⁻⁵) over the n units.
+
+    J_t = diag(φ' ∘ s) (I − 11ᵀ/n − LN LNᵀ/n) W_hh / sd(a_t): the common scale of the weights has no part, two directions of a_t are killed
+    at every step, and what is left grows as a_t shrinks. Units are mixed after the product: no affine-then-pointwise declaration.
+
+    Args:
+        n_in: size of an input; x may also be None.
+        n_hidden: n; the state is h (n,).
+        init: how W_hh starts: ``gaussian``, ``orthogonal``, ``identity``, ``uniform``.
+
+    Returns:
+        ``Cell``; ``init_params(key, gain=1.0, input_gain=1.0)`` gives W_hh (n, n), W_xh (n, n_in), s_h (n,) ones and b_h (n,) zeros.
+
+    Raises:
+        ValueError: unknown init, a size below 1.
+
+    Source: Ba, Kiros, Hinton 2016, equation 4.
+
+    >>> import jax
+    >>> from jaxrnn import cells
+    >>> params = cells.vanilla_layernorm(2, 3).init_params(jax.random.key(0))
+    >>> {name: leaf.shape for name, leaf in params.items()}
+    {'W_hh': (3, 3), 'W_xh': (3, 2), 's_h': (3,), 'b_h': (3,)}
+    """
+    require_sizes(n_in=n_in, n_hidden=n_hidden)
+    recurrent = initializers.named(init)
+
+    def init_params(key: Array, gain: float | Array = 1.0, input_gain: float | Array = 1.0) -> dict[str, Array]:
+        w_hh, w_xh = initializers.gates(key, recurrent, 1, n_in, n_hidden, gain, input_gain)
+        return {"W_hh": w_hh, "W_xh": w_xh, "s_h": jnp.ones(n_hidden, w_hh.dtype), "b_h": jnp.zeros(n_hidden, w_hh.dtype)}
+
+    return Cell(init_params, zeros_like_hidden, _layernorm_step, whole_state)
+
+
+def _layernorm_step(params: PyTree, h: Array, x: Array | None) -> Array:
+    a = params["W_hh"] @ h
+    a = a if x is None else a + params["W_xh"] @ x
+    return jnp.tanh(params["s_h"] * normalised(a) + params["b_h"])

@@ -6,7 +6,7 @@ import os
 import sys
 
 _NEEDS = 'the command line needs a few more packages; install them with: pip install "jaxrnn[cli]"'
-_EXTRAS = {"mlxtend": "data", "safetensors": "torch"}
+_EXTRAS = {"mlxtend": "data", "safetensors": "torch", "orbax": "train", "tensorboardX": "train"}
 
 
 def main(argv: list[str] | None = None) -> int:

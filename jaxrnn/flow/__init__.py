@@ -1,7 +1,7 @@
 """How large is ∂h_t/∂h_k for every pair of times, ∂L/∂h_t for every t, and how far back does the state remember."""
 
 from jaxrnn.flow.directions import Directions, GrowthSplit, growth_split, leading_directions
-from jaxrnn.flow.gradients import Loss, Slope, StateGradients, input_gradients, slope, state_gradients
+from jaxrnn.flow.gradients import Loss, Slope, StateGradients, input_gradients, nudged, slope, state_gradients
 from jaxrnn.flow.memory import Horizon, horizon
 from jaxrnn.flow.transport import Probed, end_product, from_jacobians, log_gain, log_transport, log_transport_blocks, transport_by_probes
 
@@ -22,6 +22,7 @@ __all__ = [
     "log_gain",
     "log_transport",
     "log_transport_blocks",
+    "nudged",
     "slope",
     "state_gradients",
     "transport_by_probes",

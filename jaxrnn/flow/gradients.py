@@ -67,7 +67,7 @@ def state_gradients(step: Step, params: PyTree, state: PyTree, xs: PyTree, targe
     layout(params, "params")
 
     def total(theta: PyTree, start: PyTree, nudges: PyTree) -> Array:
-        hs = states(_nudged(step), theta, start, (xs, nudges))
+        hs = states(nudged(step), theta, start, (xs, nudges))
         return jnp.sum(jax.vmap(loss, (None, 0, 0, 0))(theta, hs, xs, targets))
 
     nudges = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), state)
@@ -76,7 +76,7 @@ def state_gradients(step: Step, params: PyTree, state: PyTree, xs: PyTree, targe
     return StateGradients(value, g_states, g_params)
 
 
-def _nudged(step: Step) -> Step:
+def nudged(step: Step) -> Step:
     """h_t = step(θ, h_{t−1}, x_t) + e_t on inputs (x_t, e_t), declared as the step is: ∂L/∂e_t is ∂L/∂h_t."""
     if not isinstance(step, Structure):
         return lambda theta, h, xe: jax.tree.map(jnp.add, step(theta, h, xe[0]), xe[1])

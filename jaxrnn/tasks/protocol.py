@@ -1,8 +1,10 @@
-"""What a task is, and the two losses that tasks use."""
+"""What a task is, and the losses, metrics and criteria that tasks use."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
@@ -29,9 +31,46 @@ class Task(NamedTuple):
     metric: Callable[[Array, PyTree], Array] | None  # (predictions (B, T, n_out), targets) -> scalar
     metric_name: str
     baseline: float  # the metric of the best guess without memory
-    solved: Callable[[float], bool]
+    solved: Callable[[float], bool]  # of the metric
     sequences: int | None = None  # how many sequences there are to draw from; None for a source without end
     held_out_sequences: int | None = None
+    loss_baseline: float = math.nan  # Σ_t loss of one sequence, expected of that guess, in the loss's unit; NaN where it is not known
+    oracle: Callable[[Batch], Array] | None = None  # batch -> predictions (B, T, n_out): the exact solution, from xs and lengths alone
+    guess: Callable[[Batch], Array] | None = None  # the same of the best guess without memory, for each step from t and its own x_t
+
+
+class Above(NamedTuple):
+    """The criterion metric > bound; NaN does not meet it.
+
+    >>> from jaxrnn import tasks
+    >>> print(tasks.Above(0.99)), tasks.Above(0.99)(1.0)
+    > 0.99
+    (None, True)
+    """
+
+    bound: float
+
+    def __call__(self, metric: float) -> bool:
+        """Whether it is met."""
+        return bool(metric > self.bound)
+
+    def __str__(self) -> str:
+        """As in a table."""
+        return f"> {self.bound:.4g}"
+
+
+class Below(NamedTuple):
+    """The criterion metric < bound; NaN does not meet it."""
+
+    bound: float
+
+    def __call__(self, metric: float) -> bool:
+        """Whether it is met."""
+        return bool(metric < self.bound)
+
+    def __str__(self) -> str:
+        """As in a table."""
+        return f"< {self.bound:.4g}"
 
 
 def cross_entropy(logits: Array, target: PyTree) -> Array:
@@ -66,3 +105,9 @@ def mean_squared_error(predictions: Array, targets: PyTree) -> Array:
     """Mean over the weighted steps of the mean squared error."""
     errors = jnp.mean((predictions - targets["value"]) ** 2, -1)
     return jnp.sum(targets["weight"] * errors) / jnp.sum(targets["weight"])
+
+
+def mean_cross_entropy(logits: Array, targets: PyTree) -> Array:
+    """Mean over the weighted steps of the cross entropy, nats."""
+    losses = jax.vmap(jax.vmap(cross_entropy))(logits, targets)
+    return jnp.sum(losses) / jnp.sum(targets["weight"])

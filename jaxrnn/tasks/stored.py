@@ -12,8 +12,8 @@ from jax import Array
 
 from jaxrnn import _archives
 from jaxrnn._border import require_at
-from jaxrnn.tasks.protocol import Batch, Task, accuracy, cross_entropy, mean_squared_error, squared_error
-from jaxrnn.tasks.synthetic import mean_cross_entropy
+from jaxrnn.tasks.protocol import Batch, Task, accuracy, cross_entropy, mean_cross_entropy, mean_squared_error, squared_error
+from jaxrnn.tasks.registry import register
 
 _PIXELS = 784
 _CLASSES = 100_000  # more would not fit a readout
@@ -21,6 +21,7 @@ Scores = tuple[int, int, Any, Any, str, float, Any]  # the fields of ``Task`` fr
 _SAVE = "Save plain numeric arrays with numpy.savez(FILE, xs=…, lengths=…, targets=…), ragged ones padded."
 
 
+@register(variant="8 × 8 images, pixel by pixel", source="Alpaydin, Kaynak 1998")
 def digits(length: int | None = None, held_out: float = 0.0) -> Task:
     """Scikit-learn's 1,797 handwritten digits of 8 × 8 pixels, one pixel in [0, 1] a step, classified at the last step.
 
@@ -48,6 +49,7 @@ def digits(length: int | None = None, held_out: float = 0.0) -> Task:
     return _pixels(data.data / 16.0, data.target, length, held_out)
 
 
+@register(variant="28 × 28 images, pixel by pixel, a subset of 5,000", source="LeCun et al. 1998; Le, Jaitly, Hinton 2015")
 def mnist(length: int | None = None, held_out: float = 0.0) -> Task:
     """5,000 MNIST digits (500 of each), one of 784 pixels in [0, 1] a step, classified at the last step.
 
@@ -66,6 +68,7 @@ def mnist(length: int | None = None, held_out: float = 0.0) -> Task:
     return _pixels(*_mnist(), length, held_out)
 
 
+@register(variant="the same pixels in one random order", source="Le, Jaitly, Hinton 2015")
 def permuted_mnist(length: int | None = None, held_out: float = 0.0) -> Task:
     """``mnist`` with the pixels in one fixed random order, so that near pixels lie far apart in time.
 

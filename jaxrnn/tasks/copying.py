@@ -1,4 +1,4 @@
-"""Long-memory tasks made of random numbers: to solve them is to carry information over a known lag."""
+"""Symbols heard first and said again later, in their order."""
 
 import jax
 import jax.numpy as jnp
@@ -6,46 +6,12 @@ from jax import Array
 
 from jaxrnn import theory
 from jaxrnn._border import require_at
-from jaxrnn.tasks.protocol import Batch, Task, cross_entropy, mean_squared_error, squared_error
+from jaxrnn.tasks.parts import checked, one_hot
+from jaxrnn.tasks.protocol import Batch, Below, Task, cross_entropy, mean_cross_entropy
+from jaxrnn.tasks.registry import register
 
 
-def adding(length: int) -> Task:
-    """The sum of the two marked numbers among ``length``, asked at the end.
-
-    x_t = (u_t, m_t), u_t uniform on [0, 1), m_t = 1 at one random step of each half and 0 elsewhere; the target at T
-    is u_a + u_b (the sum; some authors take the mean). Guessing 1 errs by 1/6, the variance of the sum.
-
-    Args:
-        length: T, at least 2.
-
-    Returns:
-        ``Task``: n_in 2, n_out 1; mean squared error, solved below 0.01.
-
-    Source: Hochreiter, Schmidhuber 1997, experiment 4; this variant: Le, Jaitly, Hinton 2015.
-
-    >>> import jax
-    >>> from jaxrnn import tasks
-    >>> batch = tasks.adding(50).sample(jax.random.key(0), 4)
-    >>> batch.xs.shape, batch.targets["value"].shape
-    ((4, 50, 2), (4, 50, 1))
-    """
-    require_at("length", length, 2, None, "the number of steps")
-
-    def sample(key: Array, batch: int) -> Batch:
-        require_at("batch", batch, 1, None, "the number of sequences")
-        key_u, key_a, key_b = jax.random.split(key, 3)
-        u = jax.random.uniform(key_u, (batch, length), float)
-        half = length // 2
-        a = jax.random.randint(key_a, (batch,), 0, half)
-        b = jax.random.randint(key_b, (batch,), half, length)
-        marks = jax.nn.one_hot(a, length, dtype=float) + jax.nn.one_hot(b, length, dtype=float)
-        value = jnp.broadcast_to((u * marks).sum(1)[:, None, None], (batch, length, 1))
-        weight = jnp.zeros((batch, length), float).at[:, -1].set(1)
-        return Batch(jnp.stack([u, marks], -1), {"value": value, "weight": weight})
-
-    return Task(sample, sample, 2, 1, squared_error, mean_squared_error, "mean squared error", theory.adding_baseline(), lambda error: error < 0.01)
-
-
+@register(variant="symbols at the start, said again after a signal", source="Arjovsky, Shah, Bengio 2016")
 def copy(lag: int, symbols: int = 8, items: int = 10) -> Task:
     """The first ``items`` symbols, to be said again after ``lag`` blank steps.
 
@@ -94,9 +60,3 @@ def copy(lag: int, symbols: int = 8, items: int = 10) -> Task:
         baseline,
         lambda loss: loss < 0.1 * baseline,
     )
-
-
-def mean_cross_entropy(logits: Array, targets: dict[str, Array]) -> Array:
-    """Mean over the weighted steps of the cross entropy, nats."""
-    losses = jax.vmap(jax.vmap(cross_entropy))(logits, targets)
-    return jnp.sum(losses) / jnp.sum(targets["weight"])
