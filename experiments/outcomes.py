@@ -23,12 +23,13 @@ class Outcome(NamedTuple):
         return self.fit.metric[:, list(self.fit.evaluated).index(update)]
 
 
-def train(name: str, cell: cells.Cell, task, *, steps: int, seeds: tuple[int, ...], every: int, batch: int = 32, rate: float = 1e-3, clip: float = 1.0,
-          optimizer: optax.GradientTransformation | None = None, test=None, change: Any = None, scales: Any = None, **options) -> Outcome:  # fmt: skip
-    """Train ``cell`` from ``seeds``; ``change(params)`` before, on sequences apart evaluated every so often."""
+def train(
+    name: str, cell: cells.Cell, task, *, steps: int, seeds: tuple[int, ...], every: int, batch: int = 32, rate: float = 1e-3,
+    optimizer: optax.GradientTransformation | None = None, test=None, scales: Any = None, **options,
+) -> Outcome:  # fmt: skip
+    """Train ``cell`` from ``seeds``, evaluated every so often on sequences apart."""
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])
     params = jax.vmap(lambda key: cell.init_params(key, **(scales or {})))(keys)
-    params = params if change is None else jax.vmap(change)(params)
     state = cell.init_state(jax.tree.map(lambda leaf: leaf[0], params))
     test = task.held_out(jax.random.key(2**31), 1000) if test is None else test
     evaluation = training.Evaluation(cell.output, task.metric, test, every, task.solved)
@@ -36,7 +37,7 @@ def train(name: str, cell: cells.Cell, task, *, steps: int, seeds: tuple[int, ..
     start = time.perf_counter()
     fit = training.fit(
         cell.step, params, state, task.sample, cells.readout_loss(cell, task.loss), steps=steps, batch=batch, key=data,
-        optimizer=optimizer or training.default_optimizer(rate, clip), evaluation=evaluation, chunk=every, **options,
+        optimizer=optimizer or training.default_optimizer(rate), evaluation=evaluation, chunk=every, **options,
     )  # fmt: skip
     found = Outcome(name, fit, (time.perf_counter() - start) / steps / len(seeds))
     for failure in fit.failures:
@@ -49,4 +50,6 @@ def show(outcome: Outcome, updates: tuple[int, ...], scale: float = 1.0) -> None
     for update in updates:
         values = outcome.metric_at(update) / scale
         each = " ".join(f"{v:.4f}" for v in values)
-        print(f"{outcome.name:34s} {update:6d} updates: {each}   median {np.median(values):.4f}   {1e3 * outcome.seconds_per_step:.1f} ms", flush=True)
+        print(
+            f"{outcome.name:34s} {update:6d} updates: {each}   median {np.median(values):.4f}   {1e3 * outcome.seconds_per_step:.1f} ms", flush=True
+        )

@@ -55,7 +55,9 @@ def main(settings: Settings) -> None:
         if settings.only in name:
             cell = cells.with_readout(cell, task.n_out)
             test = task.held_out(jax.random.key(2**31), 200)
-            found = train(name, cell, task, steps=steps, seeds=settings.seeds, every=min(steps, 500), batch=settings.batch, optimizer=optimizer, test=test)
+            found = train(
+                name, cell, task, steps=steps, seeds=settings.seeds, every=min(steps, 500), batch=settings.batch, optimizer=optimizer, test=test
+            )
             show(found, tuple(dict.fromkeys((min(steps, 500), steps))), task.baseline)
 
 

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrnn import theory
+
 
 def gaussian(key: Array, n_out: int, n_in: int, gain: float | Array = 1.0) -> Array:
     """Independent N(0, gain²/n_in); a square one has its eigenvalues in the disc of radius ``gain`` (Girko 1985).
@@ -72,6 +74,45 @@ def positive_definite(key: Array, n_out: int, n_in: int, gain: float | Array = 1
     return gain * w / jnp.linalg.eigvalsh(w)[-1]
 
 
+def chain(key: Array, n_out: int, n_in: int, gain: float | Array = 1.0) -> Array:
+    """``gain`` times a feed-forward chain, W[i+1, i] = gain; the key is not used.
+
+    As far from normal as a matrix can be: every eigenvalue is 0, yet ‖Wˢ‖ = gainˢ for s < n, and Wⁿ = 0 (Ganguli, Huh, Sompolinsky 2008;
+    Kerg et al. 2019).
+
+    >>> from jaxrnn import initializers
+    >>> initializers.chain(None, 3, 3, 0.5).tolist()
+    [[0.0, 0.0, 0.0], [0.5, 0.0, 0.0], [0.0, 0.5, 0.0]]
+    """
+    del key
+    return gain * jnp.eye(n_out, n_in, k=-1)
+
+
+def critical(
+    key: Array,
+    n_out: int,
+    n_in: int,
+    gain: float | Array = 1.0,
+    *,
+    input_sd: float | Array = 0.0,
+    bias_sd: float | Array = 0.0,
+    activation: str = "tanh",
+) -> Array:
+    """Independent N(0, gain² g_c²/n_in), g_c the gain at which a wide network neither forgets nor amplifies (Schoenholz et al. 2017).
+
+    Args:
+        key, n_out, n_in, gain: as for the others; at gain 1 the λ₁ of a wide network is 0.
+        input_sd, bias_sd, activation: what drives the units, and φ, as for ``theory.critical_gain``.
+
+    >>> import jax
+    >>> from jaxrnn import initializers
+    >>> w = initializers.critical(jax.random.key(0), 400, 400, bias_sd=0.05**0.5)
+    >>> round(float((w**2).sum() / 400), 1)  # 1.761
+    1.8
+    """
+    return gaussian(key, n_out, n_in, gain * theory.critical_gain(input_sd, bias_sd, activation))
+
+
 def gates(
     key: Array, recurrent: Callable[..., Array], count: int, n_in: int, n_hidden: int, gain: float | Array, input_gain: float | Array
 ) -> tuple[Array, Array]:
@@ -100,6 +141,7 @@ def chrono(key: Array, n: int, horizon: float | Array) -> Array:
 
 
 REGISTRY: dict[str, Callable[..., Array]] = {
+    "chain": chain,
     "gaussian": gaussian,
     "orthogonal": orthogonal,
     "identity": identity,

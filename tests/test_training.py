@@ -156,7 +156,10 @@ def test_the_exponents_are_those_of_the_parameters_before_the_update():
 
 def test_the_other_monitors_say_what_they_promise():
     seen = dict(
-        eigenvalues=monitors.eigenvalues(every=1), saturation=monitors.saturation(0.1), ratio=monitors.update_ratio(), clipped=monitors.clip_share(0.5)
+        eigenvalues=monitors.eigenvalues(every=1),
+        saturation=monitors.saturation(0.1),
+        ratio=monitors.update_ratio(),
+        clipped=monitors.clip_share(0.5),
     )
     found = fit(steps=2, monitors=seen).history
     blocks = np.asarray(PARAMS["W_hh"]).reshape(3, 5, 5)
@@ -181,9 +184,7 @@ def test_a_seed_ends_where_it_has_solved_the_task_and_the_others_go_on():
     params = jax.tree.map(lambda leaf: jnp.stack([leaf, 0 * leaf]), PARAMS)
     metric = lambda predictions, targets: jnp.mean(predictions**2)
     evaluation = training.Evaluation(CELL.output, metric, TEST, 2, lambda value: value > 0.001, stop=True)
-    found = training.fit(
-        CELL.step, params, MODEL[2], TASK.sample, LOSS, steps=8, batch=3, key=keys, evaluation=evaluation, optimizer=optax.sgd(1e-6)
-    )
+    found = training.fit(CELL.step, params, MODEL[2], TASK.sample, LOSS, steps=8, batch=3, key=keys, evaluation=evaluation, optimizer=optax.sgd(1e-6))
     assert found.solved.tolist() == [2, 0]
     assert found.done.tolist() == [2, 8]
     assert found.metric.shape == (2, 4)

@@ -70,7 +70,7 @@ def vanilla(n_in: int, n_hidden: int, activation: str = "tanh", init: str = "gau
         n_in: size of an input; x may also be None (an autonomous map).
         n_hidden: n, number of units. The state is h (n,).
         activation: φ, one of ``tanh``, ``relu``, ``sigmoid``, ``erf``, ``identity`` (a linear network).
-        init: how W_hh starts: ``gaussian`` N(0, gain²/n), ``orthogonal``, ``uniform``, ``identity`` (with relu the IRNN of
+        init: how W_hh starts: ``gaussian`` N(0, gain²/n), ``orthogonal``, ``uniform``, ``chain``, ``identity`` (with relu the IRNN of
             Le, Jaitly, Hinton 2015), or ``critical``: N(0, gain² g_c²/n) where g_c is the gain at which a wide network with
             biases N(0, bias_sd²) and no input neither forgets nor amplifies (``theory.critical_gain``), so at gain 1 its λ₁ is 0.
 
@@ -95,12 +95,11 @@ def vanilla(n_in: int, n_hidden: int, activation: str = "tanh", init: str = "gau
     is_critical = init == "critical"
     if is_critical and activation == "sigmoid":
         raise ValueError("init 'critical' has no gain for the sigmoid, whose mean is not 0; choose tanh, erf, relu or identity")
-    recurrent = initializers.gaussian if is_critical else initializers.named(init)
+    recurrent = initializers.critical if is_critical else initializers.named(init)
 
     def init_params(key: Array, gain: float | Array = 1.0, input_gain: float | Array = 1.0, bias_sd: float | Array = 0.0) -> dict[str, Array]:
         key_hh, key_xh = jax.random.split(key)
-        unit = theory.critical_gain(bias_sd=bias_sd, activation=activation) if is_critical else 1.0
-        w_hh = recurrent(key_hh, n_hidden, n_hidden, gain * unit)
+        w_hh = recurrent(key_hh, n_hidden, n_hidden, gain, **({"bias_sd": bias_sd, "activation": activation} if is_critical else {}))
         w_xh = initializers.gaussian(key_xh, n_hidden, n_in, input_gain)
         return {"W_hh": w_hh, "W_xh": w_xh, "b_h": bias_sd * jax.random.normal(jax.random.fold_in(key, 2), (n_hidden,))}
 

@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     from jaxrnn.cli import options
 
     config = tyro.extras.subcommand_cli_from_dict(
-        {"diagnose": options.Diagnose, "compare-reports": options.CompareReports, "cells": options.Cells},
+        {"diagnose": options.Diagnose, "train": options.Train, "compare-reports": options.CompareReports, "cells": options.Cells},
         prog="jaxrnn",
         description="See, measure and repair how gradients travel through time in recurrent networks.",
         args=argv or ["--help"],
@@ -51,9 +51,15 @@ def _call(config: object, argv: list[str]) -> int:
 
         return diagnose.run(config, argv)
     if isinstance(config, options.CompareReports):
-        from jaxrnn.cli import compare
+        from jaxrnn.cli import compare_reports
 
-        return compare.run(config, argv)
+        return compare_reports.run(config, argv)
+    if isinstance(config, options.Train):
+        with options.refusing():
+            options.require_within(config)
+        from jaxrnn.cli import train
+
+        return train.run(config, argv)
     assert isinstance(config, options.Cells)
     with options.refusing():
         options.require_within(config)

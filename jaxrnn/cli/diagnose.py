@@ -42,17 +42,16 @@ def run(config: Diagnose, argv: list[str]) -> int:
     _report(found, before, f"{title}, before training", about)
     show.diagnosis(f"{loaded.label}, before training", found)
     fit = _train(config, loaded)
-    if fit.first_nonfinite:
-        raise BadInput(
-            f"training diverged at update {fit.first_nonfinite}: the loss or its gradient is not finite; lower --learning-rate or --gain. "
-            f"The diagnosis before training is in {before}"
-        )
+    if fit.failures:
+        raise BadInput(f"training diverged: {fit.failures[0]}; lower --learning-rate or --gain. The diagnosis before training is in {before}")
     after = measure(loaded, cast(fit.params, config.precision))
     labels = ("before training", f"after {config.train_steps} updates")
     compared = diagnosis.compare(found, after, labels=labels)
     _report(after, config.out / "after", f"{title}, {labels[1]}", about)
     details = _scores(config, loaded, fit.params)
-    report.write_comparison(compared, config.out, title=title, run=about, training=(fit.loss, fit.gradient_norm), details=details)
+    report.write_comparison(
+        compared, config.out, title=title, run=about, training=(fit.history["loss"], fit.history["gradient_norm"]), details=details
+    )
     show.diagnosis(f"{loaded.label}, {labels[1]}", after)
     show.comparison(compared, details)
     print(config.out)
@@ -99,7 +98,8 @@ def _train(config: Diagnose, loaded: Loaded) -> training.Fit:
     work = lambda progress: training.fit(
         loaded.step, params, state, sample, loss, steps=config.train_steps,
         batch=config.batch, key=jax.random.key(config.seed + 1),
-        optimizer=training.default_optimizer(config.learning_rate), progress=progress,
+        optimizer=training.default_optimizer(config.learning_rate),
+        log=lambda done, values: progress(f"training, loss {float(values['loss']):.4g}", done, config.train_steps),
     )  # fmt: skip
     return _with_progress("training", work)
 

@@ -1,5 +1,6 @@
 """Options to a model and its sequences, every array in the wanted precision."""
 
+import difflib
 import importlib
 import inspect
 import sys
@@ -87,6 +88,27 @@ def _cell(config: Diagnose, task: Task) -> cells.Cell:
         raise ValueError(f"--gain {config.gain}: --cell {config.cell} has no recurrent weights to scale; leave --gain out")
     cell = layers[0] if len(layers) == 1 else cells.stack(*layers)
     return cells.with_readout(cell, task.n_out) if task.loss is not None else cell
+
+
+def named_task(given: str, length: int | None, *, held_out: float, default: int) -> tuple[Task, int]:
+    """The task of ``jaxrnn train --task`` and its number of steps; ``default``: the length or lag of a synthetic one where none is given."""
+    kind, _, path = given.partition(":")
+    if kind in FILES and path:
+        if not Path(path).is_file():
+            raise ValueError(f"--task {given}: there is no file {path}")
+        task = tasks.text(path, length or 128, None, held_out) if kind == "text" else tasks.arrays(path, length, held_out)
+        if task.loss is None:
+            raise ValueError(f"--task {given} holds no targets, so there is nothing to learn; save an npz with xs and targets")
+    elif given not in tasks.REGISTRY:
+        close = difflib.get_close_matches(given, tasks.REGISTRY, 3)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"allowed are {', '.join(sorted(tasks.REGISTRY))}"
+        raise ValueError(f"there is no task {given!r}; {hint}")
+    elif "held_out" in inspect.signature(tasks.REGISTRY[given]).parameters:
+        task = tasks.REGISTRY[given](length, held_out)
+    else:
+        task = tasks.REGISTRY[given](length or default)
+    shown = jax.eval_shape(lambda: task.sample(jax.random.key(0), 1).xs)
+    return task, jax.tree.leaves(shown)[0].shape[1]
 
 
 def _task(config: Diagnose) -> Task:

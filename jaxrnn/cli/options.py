@@ -90,6 +90,46 @@ class CompareReports:
 
 
 @dataclass
+class Train:
+    """Train a recurrent network on a task under observation: loss against the best guess without memory, gradient norm, exponents, horizon."""
+
+    task: str = "adding"
+    """What to learn: a task by name, or text:FILE, npy:FILE, npz:FILE."""
+    length: int | None = None
+    """Steps or lag of the task. [default: 100; of stored sequences all]"""
+    cell: str = "lstm"
+    """Recurrence; `jaxrnn cells` lists them."""
+    hidden: int = 128
+    """Units per layer."""
+    layers: int = 1
+    """Layers, each fed the output of the one below."""
+    remedies: tuple[str, ...] = ("clipping",)
+    """What is to mend it, applied in this order: NAME, or NAME:KNOB=VALUE,KNOB=VALUE; none for nothing."""
+    steps: int = 2000
+    """Updates."""
+    batch: int = 32
+    """Sequences in an update."""
+    learning_rate: float = 1e-3
+    """Of Adam."""
+    seeds: int = 1
+    """How many seeds, each with weights and data of its own."""
+    seed: int = 0
+    """The first of them."""
+    every: int = 200
+    """Updates between two evaluations, and between two checkpoints."""
+    until_solved: bool = False
+    """End a seed where it has solved the task."""
+    monitor_every: int = 100
+    """Updates between two measurements of the leading exponent; 0: none."""
+    tensorboard: bool = False
+    """Write event files for TensorBoard too."""
+    precision: Literal["float32", "float64"] = "float32"
+    """Arithmetic."""
+    out: Path = Path("jaxrnn-training")
+    """Folder for config.json, log.jsonl, result.json and checkpoints; called again with the same options, training goes on from the last."""
+
+
+@dataclass
 class Cells:
     """List the recurrences there are: equation, reference, size of the state, and how far back each remembers before it is trained."""
 
@@ -113,6 +153,10 @@ _RANGES = (
     ("sequences", 1, 10**6),
     ("train_steps", 0, 10**8),
     ("batch", 1, 10**5),
+    ("steps", 1, 10**8),
+    ("seeds", 1, 10**4),
+    ("every", 1, 10**8),
+    ("monitor_every", 0, 10**8),
     ("seed", 0, 2**32 - 1),
 )
 _OF_A_CELL = ("cell", "hidden", "layers", "init", "gain")
@@ -122,6 +166,9 @@ _OF_DATA = ("data", "vocabulary")
 
 def require_within(config: object) -> None:
     """Raise ValueError on a number outside its range."""
+    rate = getattr(config, "learning_rate", 1.0)
+    if not (math.isfinite(rate) and rate > 0):
+        raise ValueError(f"--learning-rate {rate} must be a finite number above 0")
     for name, low, high in _RANGES:
         value = getattr(config, name, None)
         if value is not None and not low <= value <= high:
@@ -133,8 +180,6 @@ def require(config: Diagnose) -> None:
     require_within(config)
     if config.gain is not None and not (math.isfinite(config.gain) and config.gain >= 0):
         raise ValueError(f"--gain {config.gain} must be a finite number, at least 0")
-    if not (math.isfinite(config.learning_rate) and config.learning_rate > 0):
-        raise ValueError(f"--learning-rate {config.learning_rate} must be a finite number above 0")
     if config.from_ is not None:
         _exclude(config, "--from", "brings its own model and sequences", (*_OF_A_CELL, "weights", *_OF_WEIGHTS, *_OF_DATA))
     elif config.weights is not None:

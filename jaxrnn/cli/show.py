@@ -1,11 +1,15 @@
 """What the commands say in the terminal."""
 
+import math
+import statistics
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from jaxrnn import report
+from jaxrnn.comparison import Row, wilson
 from jaxrnn.diagnosis import Comparison, Diagnosis
 
 _COLORS = {"stable": "green", "undecided": "yellow"}
@@ -43,6 +47,33 @@ def diagnosis(label: str, found: Diagnosis) -> None:
     for c in found.checks:
         table.add_row(c.name, f"{c.error:.1e}", f"{c.allowed:.1e}", "[green]passed[/green]" if c.passed else "[bold red]FAILED[/bold red]", c.detail)
     console.print(table)
+
+
+def rows(found: Sequence[Row], metric: str, steps: int) -> None:
+    """What came of each arm of a comparison."""
+    names = ("", "solved", "95 %", "updates to solve", f"{metric}, median", "without memory", "λ₁ before", "after", "horizon", "after", "ms/update")
+    table = Table(*names)
+    for row in found:
+        if row.skipped:
+            table.add_row(row.name, "—", row.skipped)
+            continue
+        low, high = wilson(row.successes, len(row.solved))
+        solving = [s for s in row.solved if s]
+        pairs = [f"{median(part):{form}}" for both, form in ((row.exponent, "+.3f"), (row.horizon, ".0f")) for part in both]
+        table.add_row(
+            row.name, f"{row.successes}/{len(row.solved)}", f"{low:.0%}–{high:.0%}", f"{median(solving):.0f}" if solving else f"> {steps}",
+            f"{median(row.metric):.4g}", f"{row.baseline:.4g}", *pairs, f"{1e3 * row.seconds_per_step:.1f}",
+        )  # fmt: skip
+    console = Console(highlight=False)
+    console.print(table)
+    for row in found:
+        for failure in row.failures:
+            console.print(f"• {row.name}: {failure}", markup=False)
+
+
+def median(values: Sequence[float]) -> float:
+    """Of those that are numbers; NaN of none."""
+    return statistics.median([v for v in values if not math.isnan(v)] or [math.nan])
 
 
 def comparison(found: Comparison, details: tuple[str, ...] = ()) -> None:

@@ -127,7 +127,7 @@ def rebuilt(setup: Setup, built: Built) -> Setup:
     ['W_hh', 'W_hy', 'W_xh', 'b_h', 'b_y']
     """
     cell = made(built)
-    init_params = _Start(cell, built)
+    init_params = Start(cell, built)
     try:
         jax.eval_shape(init_params, jax.random.key(0))
     except TypeError as error:
@@ -185,18 +185,20 @@ def _parameters(function: Callable) -> list[str]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Start:
+class Start:
     """``init_params`` of a built cell at its scales."""
 
     cell: cells.Cell
     built: Built
 
     def __call__(self, key: Array) -> PyTree:
+        """θ; of the scales ``keep`` is the bias of the gate that keeps, whatever its name and sign, and ``chrono`` draws it."""
         scales = dict(self.built.scales)
-        name = gate_bias(self.built)
-        if "chrono" in scales and name is not None and "chrono" not in _parameters(_bare(self.built).init_params):
-            kept = initializers.chrono(jax.random.fold_in(key, 1), self.built.n_hidden, scales.pop("chrono"))
-            scales[name] = KEEPING.get(self.built.cell, 1) * kept
+        name, sign = gate_bias(self.built), KEEPING.get(self.built.cell, 1)
+        if name is not None and "keep" in scales:
+            scales[name] = sign * scales.pop("keep")
+        if name is not None and "chrono" in scales and "chrono" not in _parameters(_bare(self.built).init_params):
+            scales[name] = sign * initializers.chrono(jax.random.fold_in(key, 1), self.built.n_hidden, scales.pop("chrono"))
         return self.cell.init_params(key, **scales)
 
 

@@ -1,7 +1,5 @@
 """Sequences that a finite automaton reads: every input counts, and the state must be exact to the end."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 from jax import Array

@@ -6,8 +6,7 @@ from jax import Array
 
 from jaxrnn import theory
 from jaxrnn._border import require_at
-from jaxrnn.tasks.parts import checked, one_hot
-from jaxrnn.tasks.protocol import Batch, Below, Task, cross_entropy, mean_cross_entropy
+from jaxrnn.tasks.protocol import Batch, Task, cross_entropy, mean_cross_entropy
 from jaxrnn.tasks.registry import register
 
 

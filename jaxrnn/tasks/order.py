@@ -13,7 +13,7 @@ _WINDOWS = {2: ((10, 20), (40, 50)), 3: ((10, 20), (33, 43), (66, 76))}  # perce
 _DISTRACTORS = 4
 
 
-@register(variant="which of A and B stood in each of two (three) windows among four distractors, asked at the end", source="Hochreiter, Schmidhuber 1997")
+@register(variant="which of A and B stood in each of two windows among distractors, asked at the end", source="Hochreiter, Schmidhuber 1997")
 def temporal_order(length: int, symbols: int = 2) -> Task:
     """Which of A and B stood at each of two random steps, in their order, asked at the end.
 

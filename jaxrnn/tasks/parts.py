@@ -50,10 +50,10 @@ def classes(
 def values(draw: Draw, n_in: int, n_out: int, oracle: Predict, *, guess: float | Predict, baseline: float, solved: float) -> Task:
     """A task of numbers, scored by the mean squared error; ``guess``: the best one without memory, a constant or a predictor."""
     sample = checked(draw)
-    constant = lambda batch: jnp.full((*batch.xs.shape[:2], n_out), guess, float)
+    constant: Predict = guess if callable(guess) else lambda batch: jnp.full((*batch.xs.shape[:2], n_out), guess, float)
     return Task(
         sample, sample, n_in, n_out, squared_error, mean_squared_error, "mean squared error", baseline, Below(solved),
-        loss_baseline=baseline, oracle=oracle, guess=guess if callable(guess) else constant,
+        loss_baseline=baseline, oracle=oracle, guess=constant,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -39,7 +40,8 @@ class Task(NamedTuple):
     guess: Callable[[Batch], Array] | None = None  # the same of the best guess without memory, for each step from t and its own x_t
 
 
-class Above(NamedTuple):
+@dataclass(frozen=True)
+class Above:
     """The criterion metric > bound; NaN does not meet it.
 
     >>> from jaxrnn import tasks
@@ -59,7 +61,8 @@ class Above(NamedTuple):
         return f"> {self.bound:.4g}"
 
 
-class Below(NamedTuple):
+@dataclass(frozen=True)
+class Below:
     """The criterion metric < bound; NaN does not meet it."""
 
     bound: float

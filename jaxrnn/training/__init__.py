@@ -1,7 +1,7 @@
 """The training loop under observation: ``fit``, what it looks at on the way, where it keeps itself, and where it broke."""
 
 from jaxrnn.training import monitors
-from jaxrnn.training.checkpoints import restore, save
+from jaxrnn.training.checkpoints import latest, restore, save
 from jaxrnn.training.evaluation import Evaluation, evaluate
 from jaxrnn.training.failure import Failure
 from jaxrnn.training.fit import Checkpoints, Fit, default_optimizer, fit
@@ -10,5 +10,5 @@ from jaxrnn.training.loop import Monitor, Seen
 
 __all__ = [
     "Checkpoints", "Evaluation", "Failure", "Fit", "Log", "Monitor", "Seen", "both", "default_optimizer", "evaluate", "fit", "json_lines",
-    "monitors", "restore", "save", "tensorboard",
+    "latest", "monitors", "restore", "save", "tensorboard",
 ]  # fmt: skip

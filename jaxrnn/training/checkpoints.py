@@ -123,6 +123,17 @@ def restore(folder: Path, like: PyTree | None, facts: Mapping[str, Any]) -> tupl
     return kept[-1], jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
+def latest(folder: Path) -> int:
+    """The step of the newest checkpoint of a folder, 0 where it has none; it is not read.
+
+    >>> import pathlib
+    >>> from jaxrnn.training import checkpoints
+    >>> checkpoints.latest(pathlib.Path("nowhere"))
+    0
+    """
+    return max(_steps(Path(folder)), default=0)
+
+
 def _steps(folder: Path) -> list[int]:
     """What is kept, the newest last."""
     return sorted(int(p.name) for p in folder.iterdir() if _STEP.fullmatch(p.name) and p.is_dir()) if folder.is_dir() else []

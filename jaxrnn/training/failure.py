@@ -38,10 +38,10 @@ def locate(spec: Spec, carry: Carry, key: Array, state: PyTree, sample: Callable
     """Where the last update attempted broke, computed anew from the parameters before it."""
     number = int(carry.done)
     batch = sample(jax.random.fold_in(key, number - 1), spec.batch)
-    value, gradient, seen = jax.jit(forward, static_argnums=0)(spec, carry.params, state, batch)
+    value, _, seen = jax.jit(forward, static_argnums=0)(spec, carry.params, state, batch)
     losses = _losses(spec, carry.params, seen, batch)
     at = jnp.asarray(number - 1, jnp.int32)
-    after, shown = jax.jit(update, static_argnums=0)(spec, state, at, carry._replace(alive=jnp.ones((), bool)), batch)
+    _, shown = jax.jit(update, static_argnums=0)(spec, state, at, carry._replace(alive=jnp.ones((), bool)), batch)
     stages = (
         ("input", seen.xs, 1), ("target", batch.targets if batch.lengths is None else None, 1), ("parameter", carry.params, None),
         ("state", seen.states, 1), ("loss", losses, 1), ("gradient of the state", seen.gradients, 0), ("gradient", shown.gradient, None),

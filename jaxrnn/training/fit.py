@@ -16,7 +16,7 @@ from jaxrnn._border import require_at, require_function
 from jaxrnn._tree import layout
 from jaxrnn.flow import Loss
 from jaxrnn.linearize import Step
-from jaxrnn.remedies import Penalty
+from jaxrnn.remedies import Penalty, clip_by_norm
 from jaxrnn.tasks import Batch
 from jaxrnn.training import checkpoints as store
 from jaxrnn.training.evaluation import Evaluation, score
@@ -119,7 +119,8 @@ def fit(
     spec = Spec(step, loss, sample if traced else None, batch, optimizer or default_optimizer(), penalty, truncate,
                 tuple(sorted((monitors or {}).items())), nonfinite == "skip")  # fmt: skip
     run = _Run(spec, key, state, seeds, over if many else None, chunk, sample)
-    kept = _Kept(_start(spec, params, seeds), {}, [], [], np.zeros(seeds or (), np.int32))
+    carry = _start(spec, params, seeds)
+    kept = _Kept(carry, _unseen(run, carry), [], [], np.zeros(seeds or (), np.int32))
     facts = _facts(run, evaluation)
     if checkpoints is not None:
         require_at("checkpoints.every", checkpoints.every, 1, None, "a number of updates")
@@ -135,7 +136,7 @@ def fit(
 @functools.cache  # one object, one compilation
 def default_optimizer(rate: float = 1e-3, clip: float = 1.0) -> optax.GradientTransformation:
     """Adam after clipping of the global norm."""
-    return optax.chain(optax.clip_by_global_norm(clip), optax.adam(rate))
+    return optax.chain(clip_by_norm(clip), optax.adam(rate))
 
 
 class _Run(NamedTuple):
@@ -182,7 +183,7 @@ def _advance(run: _Run, kept: _Kept, to: int, steps: int, evaluation: Evaluation
     rows = {"loss": count, "gradient_norm": count} | {name: to // m.every - first // m.every for name, m in run.spec.monitors}
     cut = {name: jax.tree.map(lambda leaf, n=n: np.asarray(leaf)[(slice(None),) * axis + (slice(n),)], seen[name]) for name, n in rows.items()}
     join = lambda old, new: np.concatenate([old, new], axis)
-    kept = kept._replace(carry=carry, history={name: jax.tree.map(join, kept.history[name], v) for name, v in cut.items()} if kept.history else cut)
+    kept = kept._replace(carry=carry, history=jax.tree.map(join, kept.history, cut))
     values = {"loss": np.mean(cut["loss"], axis), "gradient_norm": np.median(cut["gradient_norm"], axis)}
     values |= {name: jax.tree.map(lambda leaf: leaf[..., -1] if leaf.ndim <= axis + 1 else leaf.take(-1, axis), cut[name])
                for name, _ in run.spec.monitors if rows[name]}  # fmt: skip
@@ -191,6 +192,16 @@ def _advance(run: _Run, kept: _Kept, to: int, steps: int, evaluation: Evaluation
     if log is not None:
         log(to, values)
     return kept
+
+
+def _unseen(run: _Run, carry: Carry) -> dict[str, PyTree]:
+    """The history before the first update: arrays without rows."""
+    batches = None if run.spec.sample is not None else _drawn(run, 0, 1)
+    zero = jnp.zeros((), jnp.int32)
+    part = functools.partial(advance, run.spec, chunk=run.chunk, over=run.over)
+    seen = jax.eval_shape(part, carry, run.key, run.state, zero, zero, batches)[1]
+    axis = 0 if run.seeds is None else 1
+    return jax.tree.map(lambda leaf: np.zeros((*leaf.shape[:axis], 0, *leaf.shape[axis + 1 :]), leaf.dtype), seen)
 
 
 def _evaluated(run: _Run, kept: _Kept, to: int, evaluation: Evaluation) -> tuple[_Kept, np.ndarray]:
@@ -212,6 +223,7 @@ def _stop(done: int, steps: int, chunk: int, evaluation: Evaluation | None, chec
 
 def _drawn(run: _Run, first: int, count: int) -> PyTree:
     """Batches that only the host can draw, (chunk, B, ...), or (S, chunk, B, ...); the last stands in beyond ``count``."""
+
     def rows(key: Array) -> PyTree:
         part = [run.sample(jax.random.fold_in(key, first + min(i, count - 1)), run.spec.batch) for i in range(run.chunk)]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *part)

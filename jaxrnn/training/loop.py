@@ -11,7 +11,7 @@ from jax import Array
 
 from jaxrnn.flow import Loss, nudged
 from jaxrnn.linearize import Step
-from jaxrnn.remedies import Pass, Penalty
+from jaxrnn.remedies import Pass, Penalty, safe_norm
 from jaxrnn.tasks import Batch
 from jaxrnn.unroll import masked, states, truncated
 
@@ -94,13 +94,13 @@ def update(spec: Spec, state: PyTree, number: Array, carry: Carry, batch: Batch)
     value, gradient, seen = forward(spec, carry.params, state, batch)
     seen = seen._replace(update=number)
     if spec.penalty is not None:
-        extra = jax.grad(lambda params: spec.penalty(spec.step, params, seen))(carry.params)
+        extra = jax.grad(spec.penalty, 1)(spec.step, carry.params, seen)
         gradient = jax.tree.map(jnp.add, gradient, extra)
     gradient = jax.tree.map(jnp.conj, gradient)  # JAX's ∂/∂re − i ∂/∂im of a complex leaf points the other way along the imaginary axis
-    norm = optax.tree.norm(gradient)
+    norm = safe_norm(gradient)
     with jax.numpy_dtype_promotion("standard"):  # Adam raises a float to the power of an integer count
         updates, optimizer = spec.optimizer.update(gradient, carry.optimizer, carry.params)
-    finite = jnp.isfinite(value) & jnp.isfinite(norm) & jnp.isfinite(optax.tree.norm(updates))
+    finite = jnp.isfinite(value) & jnp.isfinite(norm) & jnp.isfinite(safe_norm(updates))
     proceed = carry.alive & finite
     keep = lambda new, old: jax.tree.map(lambda a, b: jnp.where(proceed, a, b), new, old)
     after = Carry(
@@ -151,7 +151,7 @@ def advance(spec: Spec, carry: Carry, keys: Array, state: PyTree, first: Array, 
     if over is None:
         return loop(one, carry, keys, batches, buffers)
     if over == "map":
-        return jax.lax.map(lambda at: loop(one, *at, buffers), (carry, keys, batches))
+        return jax.lax.map(lambda at: loop(one, at[0], at[1], at[2], buffers), (carry, keys, batches))
     many = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*keys.shape, *leaf.shape)), buffers)
     return loop(jax.vmap(one, (None, 0, 0, 0, 0)), carry, keys, batches, many)
 
