@@ -224,7 +224,8 @@ def train(
     fit = training.fit(
         setup.step, params, state, _sample(setup, task), setup.loss, steps=budget.steps, batch=budget.batch,
         key=jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys), optimizer=remedies.optimizer(setup), penalty=setup.penalty,
-        truncate=setup.truncate, monitors=monitors, evaluation=evaluation, checkpoints=None if folder is None else training.Checkpoints(folder, budget.every), log=log,
+        truncate=setup.truncate, monitors=monitors, evaluation=evaluation, log=log,
+        checkpoints=None if folder is None else training.Checkpoints(folder, budget.every),
     )  # fmt: skip
     made = max(budget.steps - min(seen[1:], default=0) + min(np.diff(seen), default=0), 1)
     seconds = (time.perf_counter() - began) / made / len(keys)

@@ -416,3 +416,65 @@ def test_reports_that_cannot_be_compared_exit_2_and_leave_nothing(case, tmp_path
     assert cli.main(["compare-reports", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "out")]) == 2
     assert re.search(message, capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
+
+
+TRAIN = ["train", "--length", "12", "--cell", "gru", "--hidden", "4", "--batch", "3", "--every", "4", "--monitor-every", "4"]
+
+
+@pytest.mark.slow
+def test_a_training_is_kept_goes_on_and_is_not_overwritten(tmp_path, capsys):
+    pytest.importorskip("orbax.checkpoint", reason="checkpoints come with the extra train")
+    assert cli.main([*TRAIN, "--seeds", "2", "--steps", "6", "--out", str(tmp_path / "cut")]) == 0
+    out = capsys.readouterr().out
+    assert "gru + clipping, 12" in out
+    assert out.rstrip().splitlines()[-1] == str(tmp_path / "cut")
+    assert cli.main([*TRAIN, "--seeds", "2", "--steps", "12", "--out", str(tmp_path / "cut")]) == 0
+    assert cli.main([*TRAIN, "--seeds", "2", "--steps", "12", "--out", str(tmp_path / "whole")]) == 0
+    rows = [json.loads((tmp_path / name / "result.json").read_text())["row"] for name in ("cut", "whole")]
+    assert rows[0]["metric"] == rows[1]["metric"]
+    assert rows[0]["exponent"] == rows[1]["exponent"]
+    lines = [json.loads(line) for line in (tmp_path / "cut" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [4, 6, 8, 12]
+    assert {"loss", "gradient_norm", "clipped", "exponents", "metric"} <= set(lines[-1])
+    config = json.loads((tmp_path / "cut" / "config.json").read_text())
+    assert (config["cell"], config["remedies"], config["steps"]) == ("gru", ["clipping"], 12)
+    assert cli.main([*TRAIN, "--seeds", "1", "--out", str(tmp_path / "cut")]) == 2
+    assert "holds another training: seeds is 2 there and 1 here" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_comparison_shows_every_arm_and_is_read_again(tmp_path, capsys):
+    pytest.importorskip("orbax.checkpoint", reason="checkpoints come with the extra train")
+    command = ["compare", "--cells", "vanilla", "gru", "--remedies", "none", "clipping:threshold=0.5+gate-bias", "--lengths", "12", "--hidden", "4",
+               "--batch", "3", "--steps", "4", "--every", "2", "--seeds", "2", "--out", str(tmp_path)]  # fmt: skip
+    for _ in range(2):
+        assert cli.main(command) == 0
+        out = capsys.readouterr().out
+        assert "gru + clipping:threshold=0.5 + gate-bias, 12" in out.replace("\n", " ")
+        assert "not run: vanilla + clipping:threshold=0.5 + gate-bias, 12: gate-bias: vanilla has no gate that keeps" in " ".join(out.split())
+    assert (tmp_path / "compare.html").exists()
+    assert len(list((tmp_path / "arms").glob("*.json"))) == 3
+
+
+UNTRAINABLE = {
+    "unknown task": (["train", "--task", "ading"], "there is no task 'ading'; did you mean adding"),
+    "unknown cell": (["train", "--cell", "elman"], "unknown cell 'elman'; allowed are"),
+    "unknown remedy": (["train", "--remedies", "hope"], "unknown remedy 'hope'; allowed are"),
+    "unknown knob": (["train", "--remedies", "clipping:norm=3"], "clipping has no knob norm"),
+    "knob without value": (["train", "--remedies", "clipping:norm"], "'norm' has no value"),
+    "remedy that does not fit": (["train", "--cell", "vanilla", "--remedies", "gate-bias"], "vanilla has no gate that keeps"),
+    "file that is missing": (["train", "--task", "npz:absent.npz"], "there is no file absent.npz"),
+    "no updates": (["train", "--steps", "0"], r"--steps 0 must lie in \[1, "),
+    "no seeds": (["compare", "--seeds", "0"], r"--seeds 0 must lie in \[1, "),
+    "a length of nothing": (["compare", "--lengths", "10", "0"], r"--lengths 0 must lie in \[1, "),
+    "unknown cell to compare": (["compare", "--cells", "elman"], "unknown cell 'elman'"),
+    "unknown remedy to compare": (["compare", "--remedies", "hope"], "unknown remedy 'hope'"),
+}
+
+
+@pytest.mark.parametrize("case", UNTRAINABLE)
+def test_what_cannot_be_trained_is_refused(case, tmp_path, capsys):
+    arguments, message = UNTRAINABLE[case]
+    assert cli.main([*arguments, "--out", str(tmp_path / "out")]) == 2
+    assert re.search(message, " ".join(capsys.readouterr().err.split()))
+    assert not (tmp_path / "out").exists()

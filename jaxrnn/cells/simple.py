@@ -95,11 +95,12 @@ def vanilla(n_in: int, n_hidden: int, activation: str = "tanh", init: str = "gau
     is_critical = init == "critical"
     if is_critical and activation == "sigmoid":
         raise ValueError("init 'critical' has no gain for the sigmoid, whose mean is not 0; choose tanh, erf, relu or identity")
-    recurrent = initializers.critical if is_critical else initializers.named(init)
+    recurrent = initializers.gaussian if is_critical else initializers.named(init)
 
     def init_params(key: Array, gain: float | Array = 1.0, input_gain: float | Array = 1.0, bias_sd: float | Array = 0.0) -> dict[str, Array]:
         key_hh, key_xh = jax.random.split(key)
-        w_hh = recurrent(key_hh, n_hidden, n_hidden, gain, **({"bias_sd": bias_sd, "activation": activation} if is_critical else {}))
+        critical = lambda: initializers.critical(key_hh, n_hidden, n_hidden, gain, bias_sd=bias_sd, activation=activation)
+        w_hh = critical() if is_critical else recurrent(key_hh, n_hidden, n_hidden, gain)
         w_xh = initializers.gaussian(key_xh, n_hidden, n_in, input_gain)
         return {"W_hh": w_hh, "W_xh": w_xh, "b_h": bias_sd * jax.random.normal(jax.random.fold_in(key, 2), (n_hidden,))}
 

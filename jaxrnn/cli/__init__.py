@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 
 _NEEDS = 'the command line needs a few more packages; install them with: pip install "jaxrnn[cli]"'
+_COMMANDS = ("diagnose", "train", "compare", "compare-reports", "cells")
+"""The options of ``a-b`` are the dataclass ``options.AB``, its work is ``cli.a_b.run(config, argv)``."""
+
 _EXTRAS = {"mlxtend": "data", "safetensors": "torch", "orbax": "train", "tensorboardX": "train"}
 
 
@@ -23,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     from jaxrnn.cli import options
 
     config = tyro.extras.subcommand_cli_from_dict(
-        {"diagnose": options.Diagnose, "train": options.Train, "compare-reports": options.CompareReports, "cells": options.Cells},
+        {name: getattr(options, name.title().replace("-", "")) for name in _COMMANDS},
         prog="jaxrnn",
         description="See, measure and repair how gradients travel through time in recurrent networks.",
         args=argv or ["--help"],
@@ -44,28 +48,10 @@ def _call(config: object, argv: list[str]) -> int:
     """Check the numbers before JAX is imported, then run."""
     from jaxrnn.cli import options
 
-    if isinstance(config, options.Diagnose):
-        with options.refusing():
-            options.require(config)
-        from jaxrnn.cli import diagnose
-
-        return diagnose.run(config, argv)
-    if isinstance(config, options.CompareReports):
-        from jaxrnn.cli import compare_reports
-
-        return compare_reports.run(config, argv)
-    if isinstance(config, options.Train):
-        with options.refusing():
-            options.require_within(config)
-        from jaxrnn.cli import train
-
-        return train.run(config, argv)
-    assert isinstance(config, options.Cells)
     with options.refusing():
-        options.require_within(config)
-    from jaxrnn.cli import cells
-
-    return cells.run(config)
+        options.require(config)
+    command = next(name for name in _COMMANDS if isinstance(config, getattr(options, name.title().replace("-", ""))))
+    return importlib.import_module(f"jaxrnn.cli.{command.replace('-', '_')}").run(config, argv)
 
 
 def _refuse(message: str) -> int:

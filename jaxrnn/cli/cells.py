@@ -15,8 +15,9 @@ _N_IN = 8
 _STRIDE = 4  # of the starting times of the horizon
 
 
-def run(config: Cells) -> int:
+def run(config: Cells, argv: list[str]) -> int:
     """Print the table; 0."""
+    del argv
     with refusing():
         names = config.names or tuple(sorted(cells.REGISTRY))
         for name in names:

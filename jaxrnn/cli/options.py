@@ -130,6 +130,38 @@ class Train:
 
 
 @dataclass
+class Compare:
+    """Train cells × remedies × lengths on one task from the same seeds: who solves it, how soon, at what cost, and what became of the exponents."""
+
+    task: str = "adding"
+    """What to learn; as for `jaxrnn train`."""
+    cells: tuple[str, ...] = ("vanilla", "gru", "lstm")
+    """Recurrences; `jaxrnn cells` lists them."""
+    remedies: tuple[str, ...] = ("none", "clipping")
+    """none, NAME, NAME:KNOB=VALUE,KNOB=VALUE, or several of these joined by +."""
+    lengths: tuple[int, ...] = (100,)
+    """Steps or lags of the task."""
+    hidden: int = 128
+    """Units of every cell."""
+    steps: int = 2000
+    """Updates of every arm."""
+    batch: int = 32
+    """Sequences in an update."""
+    learning_rate: float = 1e-3
+    """Of Adam."""
+    seeds: int = 5
+    """How many seeds, the same for every arm."""
+    seed: int = 0
+    """The first of them."""
+    every: int = 200
+    """Updates between two evaluations, and between two checkpoints."""
+    precision: Literal["float32", "float64"] = "float32"
+    """Arithmetic."""
+    out: Path = Path("jaxrnn-compare")
+    """Folder for compare.html, compare.json and the result of every arm; called again, what is done is read and what was cut goes on."""
+
+
+@dataclass
 class Cells:
     """List the recurrences there are: equation, reference, size of the state, and how far back each remembers before it is trained."""
 
@@ -150,6 +182,7 @@ _RANGES = (
     ("hidden", 1, 4096),
     ("layers", 1, 64),
     ("length", 1, 10**7),
+    ("lengths", 1, 10**7),
     ("sequences", 1, 10**6),
     ("train_steps", 0, 10**8),
     ("batch", 1, 10**5),
@@ -170,14 +203,20 @@ def require_within(config: object) -> None:
     if not (math.isfinite(rate) and rate > 0):
         raise ValueError(f"--learning-rate {rate} must be a finite number above 0")
     for name, low, high in _RANGES:
-        value = getattr(config, name, None)
-        if value is not None and not low <= value <= high:
-            raise ValueError(f"{_option(name)} {value} must lie in [{low}, {high}]")
+        given = getattr(config, name, None)
+        for value in given if isinstance(given, tuple) else () if given is None else (given,):
+            if not low <= value <= high:
+                raise ValueError(f"{_option(name)} {value} must lie in [{low}, {high}]")
 
 
-def require(config: Diagnose) -> None:
+def require(config: object) -> None:
     """Raise ValueError on numbers outside what is allowed, and on options that exclude each other."""
     require_within(config)
+    if isinstance(config, Diagnose):
+        _require_model(config)
+
+
+def _require_model(config: Diagnose) -> None:
     if config.gain is not None and not (math.isfinite(config.gain) and config.gain >= 0):
         raise ValueError(f"--gain {config.gain} must be a finite number, at least 0")
     if config.from_ is not None:

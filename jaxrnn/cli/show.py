@@ -51,22 +51,27 @@ def diagnosis(label: str, found: Diagnosis) -> None:
 
 def rows(found: Sequence[Row], metric: str, steps: int) -> None:
     """What came of each arm of a comparison."""
-    names = ("", "solved", "95 %", "updates to solve", f"{metric}, median", "without memory", "λ₁ before", "after", "horizon", "after", "ms/update")
-    table = Table(*names)
+    run = [row for row in found if not row.skipped]
+    console = Console(highlight=False)
+    if run:
+        table = Table("", "solved", "95 %", "after", "metric", "λ₁", "horizon", "ms", padding=(0, 1, 0, 0), box=None)
+        for row in run:
+            low, high = wilson(row.successes, len(row.solved))
+            solving = [s for s in row.solved if s]
+            moved = [f"{median(both[0]):{form}} → {median(both[1]):{form}}" for both, form in ((row.exponent, "+.3f"), (row.horizon, ".0f"))]
+            table.add_row(
+                row.name, f"{row.successes}/{len(row.solved)}", f"{low:.0%}–{high:.0%}", f"{median(solving):.0f}" if solving else f"> {steps}",
+                f"{median(row.metric):.4g}", *moved, f"{1e3 * row.seconds_per_step:.1f}",
+            )  # fmt: skip
+        console.print(table)
+        console.print(
+            f"solved: seeds, with Wilson's interval of their share; after: so many updates, median of those; metric: {metric}, median at the end, "
+            f"{run[0].baseline:.4g} without memory; λ₁ (nats per step) and horizon (steps): medians before → after training; ms: per update of one seed.",
+            style="dim",
+        )  # fmt: skip
     for row in found:
         if row.skipped:
-            table.add_row(row.name, "—", row.skipped)
-            continue
-        low, high = wilson(row.successes, len(row.solved))
-        solving = [s for s in row.solved if s]
-        pairs = [f"{median(part):{form}}" for both, form in ((row.exponent, "+.3f"), (row.horizon, ".0f")) for part in both]
-        table.add_row(
-            row.name, f"{row.successes}/{len(row.solved)}", f"{low:.0%}–{high:.0%}", f"{median(solving):.0f}" if solving else f"> {steps}",
-            f"{median(row.metric):.4g}", f"{row.baseline:.4g}", *pairs, f"{1e3 * row.seconds_per_step:.1f}",
-        )  # fmt: skip
-    console = Console(highlight=False)
-    console.print(table)
-    for row in found:
+            console.print(f"• not run: {row.name}: {row.skipped}", markup=False)
         for failure in row.failures:
             console.print(f"• {row.name}: {failure}", markup=False)
 

@@ -36,7 +36,7 @@ def run(config: Train, argv: list[str]) -> int:
     seen = {} if not config.monitor_every else {"exponents": monitors.exponents(1, config.monitor_every)}
     if setup.clip_norm is not None:
         seen["clipped"] = monitors.clip_share(setup.clip_norm)
-    label = f"{' + '.join((config.cell, *config.remedies))} on {config.task}, {length} steps"
+    label = comparison.Arm(config.cell, tuple(name for name in config.remedies if name != "none"), length).name
     with display.training(config.steps, task.loss_baseline) as told, refusing():
 
         def progress(name: str, at: int, values: Any) -> None:

@@ -1,8 +1,8 @@
 """Gradient flossing before training: the leading exponents are moved to 0 and nothing else is asked."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -104,7 +104,7 @@ def _floss(
     return Flossed(params, *seen)
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class FlossFirst:
     """``Setup.prepare``: flossing before training, on the task's own sequences."""
 
@@ -116,5 +116,5 @@ class FlossFirst:
 
     def __call__(self, key: Array, setup: Any, params: PyTree, sample: Callable[[Array, int], Batch]) -> PyTree:
         """The flossed params."""
-        options = {"k": self.k, "window": self.window, "steps": self.steps, "batch": self.batch, "learning_rate": self.learning_rate}
-        return floss(setup.step, params, setup.init_state(params), sample, key=key, **options).params
+        rest: dict[str, Any] = dataclasses.asdict(self)
+        return floss(setup.step, params, setup.init_state(params), sample, key=key, **rest).params

@@ -80,7 +80,7 @@ class FromReadout:
     >>> import jax.numpy as jnp
     >>> from jaxrnn import remedies
     >>> theta = {"W_hy": jnp.array([[2.0, 0.0]]), "b_y": jnp.array([1.0])}
-    >>> remedies.FromReadout()(theta, jnp.array([9.0, 7.0]), jnp.array([5.0])).round(5).tolist()
+    >>> [round(float(h), 4) for h in remedies.FromReadout()(theta, jnp.array([9.0, 7.0]), jnp.array([5.0]))]
     [2.0, 7.0]
     """
 

@@ -212,7 +212,7 @@ class Orthogonality:
         """The weighted sum."""
         blocks = jax.tree.leaves(square_blocks(params, self.leaves))
         gram = lambda w: jnp.einsum("gki,gkj->gij", w, w)
-        return self.weight * sum(jnp.sum((gram(w) - jnp.eye(w.shape[-1], dtype=w.dtype)) ** 2) for w in blocks)
+        return self.weight * jnp.stack([jnp.sum((gram(w) - jnp.eye(w.shape[-1], dtype=w.dtype)) ** 2) for w in blocks]).sum()
 
 
 @dataclass(frozen=True)
