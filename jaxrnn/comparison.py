@@ -7,6 +7,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +18,16 @@ from jax import Array
 
 from jaxrnn import _atomic, flow, lyapunov, remedies, tasks, training
 from jaxrnn._border import require_at
-from jaxrnn.remedies import NotApplicable, Setup
+from jaxrnn.flow import Loss
+from jaxrnn.linearize import Step
+from jaxrnn.remedies import Advice, NotApplicable, Setup
 from jaxrnn.tasks import Batch, Task
 from jaxrnn.training import Monitor
 
 PyTree = Any
 Progress = Callable[[str, int, Mapping[str, Any]], None]  # (arm, updates made, what training's log gets)
 _STRIDE = 10  # of the starting times of a horizon
+_AS_IT_IS = "as it is"
 _SEQUENCES = 4  # that exponents and horizons are measured on, of each seed
 
 
@@ -142,6 +146,86 @@ def run(
         identity = {"arm": arm._asdict(), "hidden": n_hidden, "learning_rate": learning_rate, "budget": budget._asdict(), "task": _task_name(task)}
         rows.append(kept(folder, arm.name, identity, functools.partial(train, arm.name, setup, task(arm.length), budget, progress=progress)))
     return tuple(rows)
+
+
+def attempt(
+    advice: Iterable[Advice], setup: Setup, task: Task, budget: Budget, *, minutes: float = math.inf, progress: Progress | None = None
+) -> tuple[Row, ...]:
+    """A diagnosed model as it is, then with each remedy of the advice, the most promising first, all from the same seeds on the same data.
+
+    Args:
+        advice: ``Diagnosis.remedies``.
+        setup: the model as it would be trained; every attempt has one remedy more.
+        task: what to learn.
+        budget: the same for all.
+        minutes: no attempt begins after so long; one that has begun is finished.
+        progress: called after each chunk of updates.
+
+    Returns:
+        The row "as it is", and one for each piece of advice, in order; what cannot be carried out, and what there was no time for, says so.
+
+    Raises:
+        As ``training.fit``.
+    """
+    began = time.monotonic()
+    rows = [train(_AS_IT_IS, setup, task, budget, progress=progress)]
+    for one in advice:
+        if not remedies.executable(one.name):
+            continue
+        try:
+            mended = remedies.apply(one.name, setup)
+        except NotApplicable as error:
+            rows.append(_skipped(one.name, str(error)))
+            continue
+        late = time.monotonic() - began > 60 * minutes
+        rows.append(_skipped(one.name, f"the {minutes:g} minutes were over") if late else train(one.name, mended, task, budget, progress=progress))
+    return tuple(rows)
+
+
+def own(step: Step, params: PyTree, state: PyTree, loss: Loss, sample: Callable[[Array, int], Batch], held_out: Batch) -> tuple[Setup, Task]:
+    """Somebody's own model and sequences as a setup and a task: every seed starts from the same parameters and differs in its data.
+
+    The metric is the mean of Σ_t loss over ``held_out``; nothing counts as solved. Inputs are pairs (x_t, y_t), so that a loss can be taken
+    where a cell would read out.
+    """
+    paired = lambda batch: batch._replace(xs=(batch.xs, batch.targets))
+    count = len(jax.tree.leaves(held_out.xs)[0])
+    value = lambda losses, targets: jnp.sum(losses) / len(losses)
+    setup = Setup(
+        _Always(params), _Always(state), _First(step), _Told(loss), _Told(loss, scalar=True), remedies.adam(1e-3), remedies.clip_by_norm(1.0), 1.0
+    )
+    draw = lambda key, batch: paired(sample(key, batch))
+    task = Task(draw, lambda key, batch: paired(jax.tree.map(lambda leaf: leaf[:batch], held_out)), 0, 1, None, value, "loss of a sequence", math.nan,
+                lambda metric: False, None, count)  # fmt: skip
+    return setup, task
+
+
+@dataclass(frozen=True, eq=False)
+class _Always:
+    tree: PyTree
+
+    def __call__(self, given: Any) -> PyTree:
+        return self.tree
+
+
+@dataclass(frozen=True)
+class _First:
+    step: Step
+
+    def __call__(self, params: PyTree, state: PyTree, x: tuple[PyTree, PyTree]) -> PyTree:
+        return self.step(params, state, x[0])
+
+
+@dataclass(frozen=True)
+class _Told:
+    """The loss of a step whose target came with its input; (1,) where it stands for what is read out."""
+
+    loss: Loss
+    scalar: bool = False
+
+    def __call__(self, params: PyTree, state: PyTree, x: tuple[PyTree, PyTree], *target: PyTree) -> Array:
+        value = self.loss(params, state, *x)
+        return value if self.scalar else value[None]
 
 
 def prepared(arm: Arm, task: Task, n_hidden: int, learning_rate: float = 1e-3) -> Setup:

@@ -3,9 +3,12 @@
 import json
 import math
 
+import jax
+import jax.numpy as jnp
+import optax
 import pytest
 
-from jaxrnn import comparison, remedies, tasks, training
+from jaxrnn import comparison, remedies, tasks, training, unroll
 
 pytest.importorskip("orbax.checkpoint", reason="checkpoints come with the extra train")
 BUDGET = comparison.Budget(steps=6, batch=3, seeds=(1, 2), every=3, test=10)
@@ -65,3 +68,29 @@ def test_every_remedy_trains_or_says_why_it_does_not_fit(name, tmp_path):
     given = "forcing:interval=3" if name == "forcing" else name
     (row,) = comparison.run(comparison.arms(["vanilla"], [(given,)], [12]), adding, 4, BUDGET._replace(steps=2, seeds=(1,)), tmp_path)
     assert row.skipped or len(row.metric) == 1
+
+
+def test_remedies_are_tried_until_the_time_is_up():
+    task = adding(12)
+    setup = remedies.apply("clipping", remedies.setup("vanilla", task, 4, length=12))
+    advice = [remedies.Advice(name, "", remedies.CATALOGUE[name]) for name in ("more-data", "gate-bias", "orthogonal-init")]
+    rows = comparison.attempt(advice, setup, task, BUDGET)
+    assert [(row.name, bool(row.skipped)) for row in rows] == [("as it is", False), ("gate-bias", True), ("orthogonal-init", False)]
+    late = comparison.attempt(advice, setup, task, BUDGET, minutes=1e-9)
+    assert [bool(row.skipped) for row in late] == [False, True, True]
+    assert "minutes were over" in late[2].skipped
+
+
+def test_somebodys_own_model_is_trained_on_its_own_loss():
+    step = lambda params, h, x: jnp.tanh(params["W"] @ h + x)
+    loss = lambda params, h, x, y: y * jnp.sum((h - 1.0) ** 2)
+    params, state = {"W": 0.5 * jnp.eye(3)}, jnp.zeros(3)
+    rows = lambda key, size: tasks.Batch(jax.random.normal(key, (size, 10, 3)), jnp.ones((size, 10)))
+    test = rows(jax.random.key(9), 8)
+    setup, task = comparison.own(step, params, state, loss, rows, test)
+    still = comparison.train("still", setup._replace(optimizer=optax.sgd(0.0)), task, BUDGET)
+    whole = lambda x, y: jax.vmap(loss, (None, 0, 0, 0))(params, unroll.states(step, params, state, x), x, y).sum()
+    assert still.solved == (0, 0)
+    assert still.metric == pytest.approx([float(jax.vmap(whole)(test.xs, test.targets).mean())] * 2)
+    plain, penalised = (comparison.train("trained", s, task, BUDGET) for s in (setup, remedies.apply("norm-regulariser", setup)))
+    assert len({still.metric, plain.metric, penalised.metric}) == 3

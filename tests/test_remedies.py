@@ -371,6 +371,8 @@ def test_gates_that_keep_are_opened_whatever_their_name_and_sign(cell, at, sign)
 def test_remedies_compose_and_those_that_make_another_cell_come_first():
     made = remedies.apply("orthogonal-init", remedies.apply("normalisation", vanilla()))
     assert np.abs(singular(made) - 1).max() < 1e-12
+    kept = remedies.apply("normalisation", remedies.apply("gate-bias", vanilla("lstm")))
+    assert np.allclose(starts(kept)["b_h"][8:16], np.log(12))
     with pytest.raises(remedies.NotApplicable, match="would undo a remedy applied before; apply this one first"):
         remedies.apply("normalisation", remedies.apply("orthogonal-init", vanilla()))
     both = remedies.apply("orthogonality", remedies.apply("norm-regulariser", remedies.apply("clipping", vanilla(), threshold=0.5)))
@@ -433,6 +435,8 @@ def test_the_rings_of_an_lru_follow_the_length_unless_somebody_chose():
             lambda: remedies.apply("normalisation", vanilla("gru")),
             "there is no gru_layernorm; normalised cells are lstm_layernorm",
         ),
+        (lambda: remedies.apply("normalisation", vanilla(activation="relu")), "does not have the choice activation that this vanilla made"),
+        (lambda: remedies.apply("normalisation", vanilla("vanilla_layernorm"), cell="vanilla_layernorm"), "is vanilla_layernorm already"),
         (lambda: remedies.apply("critical-init", vanilla("lstm")), "not for lstm"),
         (lambda: remedies.apply("critical-init", vanilla(activation="sigmoid")), "has no critical gain"),
         (lambda: remedies.apply("orthogonal-init", vanilla("lru")), "it needs a leaf W_hh among params"),

@@ -28,8 +28,9 @@ def run(config: Compare, argv: list[str]) -> int:
     budget = comparison.Budget(config.steps, config.batch, tuple(range(config.seed, config.seed + config.seeds)), config.every)
     console = Console(stderr=True, highlight=False)
     updates = len(todo) * config.steps * config.seeds
-    console.print(f"[dim]Plan: {len(todo)} arms of {config.seeds} seeds and {config.steps} updates, {updates} updates in all; what is done stays.[/dim]")
-    rows = []
+    each = f"{len(todo)} arms of {config.seeds} seeds and {config.steps} updates"
+    console.print(f"[dim]Plan: {each}, {updates} updates in all; what is done stays.[/dim]")
+    rows: list[comparison.Row] = []
     began = time.perf_counter()
     with display.training(config.steps, first.loss_baseline) as told, refusing():
         for arm in todo:

@@ -33,9 +33,13 @@ def run(config: Diagnose, argv: list[str]) -> int:
     found = measure(loaded, loaded.params)
     for folder in (config.out, config.out / "before", config.out / "after"):
         report.clear(folder)  # what an earlier run left there is of another model
-    if not config.train_steps:
+    if config.try_remedies or not config.train_steps:
         _report(found, config.out, title, about)
         show.diagnosis(loaded.label, found)
+        if config.try_remedies:
+            from jaxrnn.cli import attempts
+
+            attempts.run(config, loaded, found, about)
         print(config.out)
         return 0
     before = config.out / "before"

@@ -16,6 +16,7 @@ from jaxrnn.cli.options import FILES, Diagnose
 from jaxrnn.tasks import Batch, Task
 
 PyTree = Any
+_LENGTH = 100  # of a synthetic task
 _FIELDS = ("step", "params", "state", "xs", "targets", "loss", "lengths")
 
 
@@ -31,6 +32,11 @@ class Loaded(NamedTuple):
     output: Callable | None  # what is scored after training; None: nothing is
     task: Task | None  # None for the user's own model
     sample: Callable[[jax.Array, int], Batch]  # sequences to train on
+
+
+def trains(config: Diagnose) -> bool:
+    """Whether anything is to be trained, so that some sequences are held out."""
+    return bool(config.train_steps or config.try_remedies)
 
 
 def load(config: Diagnose) -> Loaded:
@@ -54,7 +60,7 @@ def load(config: Diagnose) -> Loaded:
         step, state, output = cell.step, cell.init_state(params), cell.output
         loss = None if task.loss is None else cells.readout_loss(cell, task.loss)
         label = f"{config.cell}, {config.layers} × {config.hidden} units"
-    if config.train_steps and task.sequences is not None and config.batch > task.sequences:
+    if trains(config) and task.sequences is not None and config.batch > task.sequences:
         raise ValueError(f"--batch {config.batch} must lie in [1, {task.sequences}], the sequences to train on: a fifth of all are held out")
     batch = task.held_out(jax.random.fold_in(key, 1), _sequences(config, task.held_out_sequences))
     if loss is None:
@@ -112,7 +118,7 @@ def named_task(given: str, length: int | None, *, held_out: float, default: int)
 
 
 def _task(config: Diagnose) -> Task:
-    apart = 0.2 if config.train_steps else 0.0
+    apart = 0.2 if trains(config) else 0.0
     kind, _, path = config.data.partition(":")
     if kind in FILES and path:
         if not Path(path).is_file():
@@ -122,18 +128,17 @@ def _task(config: Diagnose) -> Task:
         if Path(path).suffix != f".{kind}":
             raise ValueError(f"--data {config.data}: the file does not end in .{kind}; use npy:FILE.npy or npz:FILE.npz")
         task = tasks.arrays(path, config.length, apart)
-        if config.train_steps and task.loss is None:
-            raise ValueError(f"--train-steps needs targets, and {path} holds none; save an npz with xs and targets")
+        if trains(config) and task.loss is None:
+            raise ValueError(f"to train needs targets, and {path} holds none; save an npz with xs and targets")
         return task
-    stored = {"digits": tasks.digits, "mnist": tasks.mnist, "permuted-mnist": tasks.permuted_mnist}
-    if config.data not in stored:
-        raise ValueError(f"--data {config.data} is unknown; allowed are {', '.join(stored)}, {', '.join(f'{k}:FILE' for k in FILES)}")
-    return stored[config.data](config.length, apart)
+    if config.data not in tasks.REGISTRY:
+        raise ValueError(f"--data {config.data} is unknown; allowed are {', '.join(tasks.REGISTRY)}, {', '.join(f'{k}:FILE' for k in FILES)}")
+    return named_task(config.data, config.length, held_out=apart, default=_LENGTH)[0]
 
 
 def _sequences(config: Diagnose, available: int | None) -> int:
     if config.sequences is not None and available is not None and config.sequences > available:
-        there = "held out from training, a fifth of all" if config.train_steps and config.from_ is None else "there are"
+        there = "held out from training, a fifth of all" if trains(config) and config.from_ is None else "there are"
         raise ValueError(f"--sequences {config.sequences} must lie in [1, {available}], the sequences {there}")
     wanted = config.sequences or 32
     return wanted if available is None else min(wanted, available)
@@ -176,8 +181,8 @@ def _own(config: Diagnose) -> Loaded:
             "or a dictionary of these, optionally with lengths"
         )
     parts = {field: parts.get(field) for field in _FIELDS}
-    if config.train_steps and parts["loss"] is None:
-        raise ValueError(f"--train-steps needs targets and loss, which {name}() does not return")
+    if trains(config) and parts["loss"] is None:
+        raise ValueError(f"to train needs targets and loss, which {name}() does not return")
     return _batched(config, place, parts)
 
 

@@ -52,15 +52,22 @@ class Diagnose:
     """Your own model, package.module:function; it returns (step, params, state, xs) or (step, params, state, xs, targets, loss), or these in a
     dictionary with lengths besides."""
     data: str = "digits"
-    """digits, mnist, permuted-mnist (a digit read pixel by pixel), text:FILE (characters), npy:FILE, npz:FILE (xs, and lengths, targets, weights)."""
+    """digits, mnist, permuted-mnist (a digit read pixel by pixel), another task by name, text:FILE (characters), npy:FILE, npz:FILE (xs, and lengths,
+    targets, weights)."""
     vocabulary: str | None = None
     """The characters of text:FILE in the order of their index. [default: those of the file]"""
     length: int | None = None
-    """Take the first steps of each sequence only; for text, its steps. [default: all; 128 for text]"""
+    """Take the first steps of each sequence only; for text and tasks of random numbers, their steps. [default: all; 128 for text, 100]"""
     sequences: int | None = None
     """How many sequences; the error bars come from between them. [default: 32, or all there are]"""
     train_steps: int = 0
     """Diagnose, train for so many updates, diagnose again and compare."""
+    try_remedies: bool = False
+    """Train the model as it is and with each remedy that the diagnosis advises, and compare: 2,000 updates each, or --train-steps."""
+    seeds: int = 5
+    """How many seeds each remedy is tried on."""
+    budget: float = 30.0
+    """Minutes after which no further remedy is begun."""
     batch: int = 32
     """Sequences in an update."""
     learning_rate: float = 1e-3
@@ -199,9 +206,10 @@ _OF_DATA = ("data", "vocabulary")
 
 def require_within(config: object) -> None:
     """Raise ValueError on a number outside its range."""
-    rate = getattr(config, "learning_rate", 1.0)
-    if not (math.isfinite(rate) and rate > 0):
-        raise ValueError(f"--learning-rate {rate} must be a finite number above 0")
+    for name in ("learning_rate", "budget"):
+        value = getattr(config, name, 1.0)
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{_option(name)} {value} must be a finite number above 0")
     for name, low, high in _RANGES:
         given = getattr(config, name, None)
         for value in given if isinstance(given, tuple) else () if given is None else (given,):
@@ -225,9 +233,10 @@ def _require_model(config: Diagnose) -> None:
         _exclude(config, "--weights", "brings its own cell", _OF_A_CELL)
         if config.kind is None:
             raise ValueError("--weights needs --kind torch-rnn, torch-gru or torch-lstm: the shapes alone do not tell what the arrays are of")
-        if config.train_steps:
+        if config.train_steps or config.try_remedies:
             raise ValueError(
-                "--train-steps needs a readout and a loss, which --weights do not bring; use --from, whose function returns targets and loss"
+                "--train-steps and --try-remedies need a readout and a loss, which --weights do not bring; "
+                "use --from, whose function returns targets and loss"
             )
     else:
         _exclude(config, None, "need --weights", _OF_WEIGHTS)
@@ -237,7 +246,8 @@ def _require_model(config: Diagnose) -> None:
 
 def applied(config: Diagnose) -> set[str]:
     """The names of the options that have a say in what is computed."""
-    unused: set[str] = set() if config.train_steps else {"train_steps", "batch", "learning_rate"}
+    unused: set[str] = set() if config.train_steps or config.try_remedies else {"train_steps", "batch", "learning_rate"}
+    unused |= set() if config.try_remedies else {"try_remedies", "seeds", "budget"}
     if config.from_ is not None:
         unused |= {*_OF_A_CELL, "weights", *_OF_WEIGHTS, *_OF_DATA}
     unused |= set(_OF_A_CELL) if config.weights is not None else {"weights", *_OF_WEIGHTS}

@@ -65,8 +65,9 @@ def rows(found: Sequence[Row], metric: str, steps: int) -> None:
             )  # fmt: skip
         console.print(table)
         console.print(
-            f"solved: seeds, with Wilson's interval of their share; after: so many updates, median of those; metric: {metric}, median at the end, "
-            f"{run[0].baseline:.4g} without memory; λ₁ (nats per step) and horizon (steps): medians before → after training; ms: per update of one seed.",
+            "solved: seeds, with Wilson's interval of their share; after: so many updates, median of those; "
+            f"metric: {metric}, median at the end, {run[0].baseline:.4g} without memory; "
+            "λ₁ (nats per step) and horizon (steps): medians before → after training; ms: per update of one seed.",
             style="dim",
         )  # fmt: skip
     for row in found:

@@ -11,10 +11,10 @@ from jaxrnn.remedies.clipping import clip_by_norm, safe_norm
 from jaxrnn.remedies.flossing import Flossed, FlossFirst, floss
 from jaxrnn.remedies.forcing import Driven, Forced, FromReadout, FromTargets, forcing_interval, forcing_weights
 from jaxrnn.remedies.penalties import Flossing, Omega, Orthogonality, Pass, Penalty, Together, leading_exponents
-from jaxrnn.remedies.setups import Built, Setup, optimizer, setup
+from jaxrnn.remedies.setups import Built, Setup, adam, optimizer, setup
 
 __all__ = [
     "CATALOGUE", "Advice", "Built", "Driven", "FlossFirst", "Flossed", "Flossing", "Forced", "FromReadout", "FromTargets", "NotApplicable",
-    "Omega", "Orthogonality", "Pass", "Penalty", "Remedy", "Setup", "Together", "apply", "clip_by_norm", "executable", "floss",
+    "Omega", "Orthogonality", "Pass", "Penalty", "Remedy", "Setup", "Together", "adam", "apply", "clip_by_norm", "executable", "floss",
     "forcing_interval", "forcing_weights", "leading_exponents", "optimizer", "ranked", "safe_norm", "setup",
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """A remedy carried out: the setup of a training before it, and after."""
 
 import functools
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -74,6 +75,7 @@ def _remade(setup: Setup, **changes: Any) -> Setup:
 
 
 def _exchanged(setup: Setup, cell: str, **scales: Any) -> Setup:
+    """Another kind of cell, which starts at its own defaults."""
     built = _own(setup)
     if cell == built.cell:
         raise NotApplicable(f"the cell is {cell} already")
@@ -179,7 +181,12 @@ def _normalised(setup: Setup, cell: str | None) -> Setup:
     name = f"{built.cell}_layernorm" if cell is None else cell
     if name not in cells.REGISTRY:
         raise NotApplicable(f"there is no {name}; normalised cells are {', '.join(n for n in sorted(cells.REGISTRY) if n.endswith('layernorm'))}")
-    return _exchanged(setup, name)
+    if name == built.cell:
+        raise NotApplicable(f"the cell is {name} already")
+    missing = [choice for choice, _ in built.choices if choice not in inspect.signature(cells.REGISTRY[name]).parameters]
+    if missing:
+        raise NotApplicable(f"{name} does not have the choice {', '.join(missing)} that this {built.cell} made")
+    return _remade(setup, cell=name)  # the same kind of cell: it starts as this one does
 
 
 @functools.cache  # one object, one compilation
