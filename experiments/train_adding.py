@@ -24,7 +24,7 @@ class Settings:
     only: str = ""
 
 
-FEW = Settings(length=6, hidden=5, batch=3, steps=4, every=2, seeds=(101, 102))
+FEW = Settings(length=6, hidden=5, batch=3, steps=4, every=2, seeds=(101, 102), only="IRNN")
 
 
 def main(settings: Settings) -> None:

@@ -28,7 +28,7 @@ class Settings:
     only: str = ""
 
 
-FEW = Settings(lag=5, hidden=6, batch=3, quick=2, slow=2, seeds=(101, 102))
+FEW = Settings(lag=5, hidden=6, batch=3, quick=2, slow=2, seeds=(101, 102), only="frozen")
 
 
 def frozen(leaf: str) -> optax.GradientTransformation:

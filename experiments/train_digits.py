@@ -25,7 +25,7 @@ class Settings:
     only: str = ""
 
 
-FEW = Settings(hidden=4, length=5, steps=2, batch=3, seeds=(101, 102))
+FEW = Settings(hidden=4, length=5, steps=2, batch=3, seeds=(101, 102), only="LRU")
 
 
 def main(settings: Settings) -> None:

@@ -30,7 +30,7 @@ class Settings:
     only: str = ""
 
 
-FEW = Settings(length=10, hidden=4, steps=4, every=2, test=10, seeds=(101, 102))
+FEW = Settings(length=10, hidden=4, steps=4, every=2, test=10, seeds=(101, 102), only="clip and")
 
 
 def main(settings: Settings) -> None:

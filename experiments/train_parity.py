@@ -29,7 +29,7 @@ class Settings:
     only: str = ""
 
 
-FEW = Settings(length=4, longer=6, hidden=3, steps=2, batch=3, test=10, seeds=(101, 102))
+FEW = Settings(length=4, longer=6, hidden=3, steps=2, batch=3, test=10, seeds=(101, 102), only="clip")
 
 
 def main(settings: Settings) -> None:

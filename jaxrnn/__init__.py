@@ -14,6 +14,7 @@ __all__ = [
     "bptt",
     "cells",
     "checks",
+    "comparison",
     "covariant",
     "diagnosis",
     "evidence",

@@ -154,7 +154,7 @@ BAD = {
         ValueError,
         r"unknown activation 'swish'; allowed are erf, identity, relu, sigmoid, tanh",
     ),
-    "an unknown init": (lambda: cells.gru(1, 2, init="ones"), ValueError, r"unknown init 'ones'; allowed are gaussian, identity, orthogonal"),
+    "an unknown init": (lambda: cells.gru(1, 2, init="ones"), ValueError, r"unknown init 'ones'; allowed are chain, gaussian, identity, orthogonal"),
     "an unknown initializer": (lambda: initializers.named("ones"), ValueError, r"unknown init 'ones'; allowed are"),
     "a fractional size": (lambda: cells.lstm(1, 2.0), TypeError, r"n_hidden must be an int, given 2.0 of type float"),
     "negative inputs": (lambda: cells.gru(-1, 2), ValueError, r"n_in=-1 must be at least 0"),

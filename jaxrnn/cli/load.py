@@ -113,8 +113,7 @@ def named_task(given: str, length: int | None, *, held_out: float, default: int)
         task = tasks.REGISTRY[given](length, held_out)
     else:
         task = tasks.REGISTRY[given](length or default)
-    shown = jax.eval_shape(lambda: task.sample(jax.random.key(0), 1).xs)
-    return task, jax.tree.leaves(shown)[0].shape[1]
+    return task, jax.tree.leaves(task.sample(jax.random.key(0), 1).xs)[0].shape[1]
 
 
 def _task(config: Diagnose) -> Task:

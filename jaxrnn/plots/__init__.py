@@ -3,6 +3,7 @@
 NaN is not drawn; a logarithm of −inf is a triangle on the lower edge, counted in the legend.
 """
 
+from jaxrnn.plots.arms import exponents_moved, learning_curves, solved_shares
 from jaxrnn.plots.axes import save
 from jaxrnn.plots.gradients import (
     contribution_by_lag,
@@ -26,11 +27,13 @@ __all__ = [
     "convergence",
     "eigenvalue_tracks",
     "eigenvalues",
+    "exponents_moved",
     "finite_time",
     "fixed_points",
     "gradient_by_lag",
     "input_gradients",
     "lag_share",
+    "learning_curves",
     "log_condition",
     "long_lag_signal",
     "lyapunov_spectrum",
@@ -38,6 +41,7 @@ __all__ = [
     "product_singular_values",
     "pseudospectrum",
     "save",
+    "solved_shares",
     "state_gradients",
     "training",
     "transient_growth",

@@ -92,3 +92,14 @@ def marks(key: Array, batch: int, length: int) -> Array:
     key_a, key_b = jax.random.split(key)
     a, b = position(key_a, batch, 0, length // 10), position(key_b, batch, length // 10, length // 2)
     return one_hot(a, length) + one_hot(b, length)
+
+
+def places(key: Array, batch: int, count: int, items: int) -> Array:
+    """``items`` different numbers (B, items) int32 of [0, count), in random order."""
+    every = jnp.broadcast_to(jnp.arange(count, dtype=jnp.int32), (batch, count))
+    return jax.random.permutation(key, every, 1, independent=True)[:, :items]
+
+
+def evenly(asked: Array) -> Array:
+    """Weights (B, T) that share 1 among the steps of each sequence where ``asked`` (B, T)."""
+    return asked.astype(float) / jnp.sum(asked, 1, keepdims=True).astype(float)

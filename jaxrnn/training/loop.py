@@ -100,7 +100,8 @@ def update(spec: Spec, state: PyTree, number: Array, carry: Carry, batch: Batch)
     norm = safe_norm(gradient)
     with jax.numpy_dtype_promotion("standard"):  # Adam raises a float to the power of an integer count
         updates, optimizer = spec.optimizer.update(gradient, carry.optimizer, carry.params)
-    finite = jnp.isfinite(value) & jnp.isfinite(norm) & jnp.isfinite(safe_norm(updates))
+    sound = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(updates)]).all()
+    finite = jnp.isfinite(value) & jnp.isfinite(norm) & sound
     proceed = carry.alive & finite
     keep = lambda new, old: jax.tree.map(lambda a, b: jnp.where(proceed, a, b), new, old)
     after = Carry(

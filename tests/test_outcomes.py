@@ -1,0 +1,15 @@
+"""The scripts of training outcomes run, at settings too small to show an outcome."""
+
+import importlib
+
+import pytest
+
+SCRIPTS = ("flossing", "train_adding", "train_copy", "train_digits", "train_order", "train_parity", "truncation")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_script_runs(name, capsys):
+    script = importlib.import_module(f"experiments.{name}")
+    script.main(script.FEW)
+    assert len(capsys.readouterr().out.splitlines()) > 2
