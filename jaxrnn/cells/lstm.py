@@ -10,7 +10,7 @@ from jax import Array
 from jaxrnn import initializers
 from jaxrnn.cells.protocol import Cell, PyTree, Structure, require_sizes, zeros_like_hidden
 from jaxrnn.cells.registry import register
-from jaxrnn.cells.simple import preactivation
+from jaxrnn.cells.simple import normalised, preactivation
 
 
 class LSTMState(NamedTuple):
@@ -259,18 +259,13 @@ def _peephole_pointwise(params: PyTree, z: tuple[Array, Array]) -> LSTMState:
     return LSTMState(jax.nn.sigmoid(o + p_o * c) * jnp.tanh(c), c)
 
 
-def _normalised(v: Array) -> Array:
-    centred = v - v.mean()
-    return centred * jax.lax.rsqrt((centred**2).mean() + 1e-5)
-
-
 def _layernorm_step(params: PyTree, state: LSTMState, x: Array | None) -> LSTMState:
-    a = params["s_h"] * _normalised(params["W_hh"] @ state.h) + params["b_h"]
+    a = params["s_h"] * normalised(params["W_hh"] @ state.h) + params["b_h"]
     if x is not None:
-        a = a + params["s_x"] * _normalised(params["W_xh"] @ x)
+        a = a + params["s_x"] * normalised(params["W_xh"] @ x)
     i, f, g, o = jnp.split(a, 4)
     c = jax.nn.sigmoid(f) * state.c + jax.nn.sigmoid(i) * jnp.tanh(g)
-    return LSTMState(jax.nn.sigmoid(o) * jnp.tanh(params["s_c"] * _normalised(c) + params["b_c"]), c)
+    return LSTMState(jax.nn.sigmoid(o) * jnp.tanh(params["s_c"] * normalised(c) + params["b_c"]), c)
 
 
 def _slstm_affine(params: PyTree, state: SLSTMState, x: Array | None) -> tuple[Array, Array, Array, Array]:

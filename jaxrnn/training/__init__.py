@@ -7,8 +7,9 @@ from jaxrnn.training.failure import Failure
 from jaxrnn.training.fit import Checkpoints, Fit, default_optimizer, fit
 from jaxrnn.training.logs import Log, both, json_lines, tensorboard
 from jaxrnn.training.loop import Monitor, Seen
+from jaxrnn.training.seeds import faster
 
 __all__ = [
-    "Checkpoints", "Evaluation", "Failure", "Fit", "Log", "Monitor", "Seen", "both", "default_optimizer", "evaluate", "fit", "json_lines",
+    "Checkpoints", "Evaluation", "Failure", "Fit", "Log", "Monitor", "Seen", "both", "default_optimizer", "evaluate", "faster", "fit", "json_lines",
     "latest", "monitors", "restore", "save", "tensorboard",
 ]  # fmt: skip
