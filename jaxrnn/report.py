@@ -4,18 +4,21 @@ import base64
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import jaxrnn
-from jaxrnn import _atomic, _pictures
+from jaxrnn import _arms_page, _atomic, _pictures, plots
 from jaxrnn._pictures import Omitted, Picture
 from jaxrnn._words import sampled
+from jaxrnn.comparison import Row, plain, wilson
 from jaxrnn.diagnosis import Comparison, Diagnosis
 from jaxrnn.evidence import Evidence
+
+_TOGETHER = 12  # curves that can be told apart in one picture
 
 
 class Figure(NamedTuple):
@@ -111,11 +114,93 @@ def write_comparison(
     return _write_all(Path(path), files, [f"{name}.png" for name in _pictures.COMPARISON])
 
 
+def write_arms(rows: Sequence[Row], path: str | Path, *, title: str, metric: str, run: Mapping[str, Any] | None = None) -> list[Path]:
+    """Write the page of a comparison of arms into a folder: ``compare.html``, ``compare.json`` and its pictures.
+
+    Args:
+        rows: what ``comparison.run`` or ``comparison.attempt`` returned.
+        path, title, run: as in ``write``.
+        metric: its name, ``Task.metric_name``.
+
+    Returns:
+        The files, ``compare.html`` first.
+
+    Raises:
+        As ``write``.
+
+    >>> import tempfile
+    >>> from jaxrnn import comparison, report
+    >>> row = comparison.Row("gru, 50", (200,), (0.01,), 0.17, (200,), (0.01,), ((-0.5,), (-0.1,)), ((5.0,), (30.0,)), 0.01, ())
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     report.write_arms([row], folder, title="One arm", metric="mean squared error")[0].name
+    'compare.html'
+    """
+    pictures, said = _arms_pictures([row for row in rows if row.solved], metric), _arms_page.summary(rows, metric)
+    content = {
+        "title": title, "metric": metric, "summary": said, "lines": _arms_page.table(rows), "pictures": [_embedded(p) for p in pictures],
+        "skipped": [(row.name, row.skipped) for row in rows if not row.solved],
+        "failures": [(row.name, what) for row in rows for what in row.failures], "run": _run(run),
+    }  # fmt: skip
+    arms = [{**plain(row), "interval": list(wilson(row.successes, len(row.solved))) if row.solved else None} for row in rows]
+    facts = json.dumps({"title": title, "metric": metric, "summary": said, "arms": arms, **(run or {})}, indent=1, allow_nan=False)
+    files = {"compare.html": _page("arms.html", content), "compare.json": facts.encode(), **{f"{p.name}.png": p.png for p in pictures}}
+    return _write_all(Path(path), files, _arms_owned(Path(path)))
+
+
+def _arms_owned(folder: Path) -> list[str]:
+    """The pictures of an earlier comparison of arms; how many curves it had depends on its arms."""
+    return ["solved_shares.png", "exponents_moved.png", *(file.name for file in folder.glob("learning_curves*.png"))]
+
+
+def _arms_pictures(run: list[Row], metric: str) -> list[Picture]:
+    """The pictures of the arms that were run; curves of one baseline at most ``_TOGETHER`` to a picture."""
+    if not run:
+        return []
+    names, length = _arms_page.short(run)
+    where = f" All of length {length}." if length else ""
+    solved, seeds = [row.successes for row in run], [len(row.solved) for row in run]
+    ends = [wilson(k, n) for k, n in zip(solved, seeds, strict=True)]
+    tall = lambda draw: lambda ax: (ax.figure.set_figheight(max(5.0, 1.6 + 0.3 * len(run))), draw(ax))
+    shares = "Dots: the share of seeds that solved the task. Bars: what share of all seeds these few are compatible with, at 95 %." + where
+    told = "; ".join(f"{name} {k} of {n}" for name, k, n in zip(names, solved, seeds, strict=True))
+    pictures = [
+        Picture("solved_shares", "Who solves the task", shares, f"Seeds that solved the task: {told}.",
+                plots.save(tall(lambda ax: plots.solved_shares(names, solved, seeds, ends, ax=ax)))),
+    ]  # fmt: skip
+    groups: dict[str, list[int]] = {}
+    for i, row in enumerate(run):
+        groups.setdefault(repr(row.baseline), []).append(i)
+    parts = [each[i : i + _TOGETHER] for each in groups.values() for i in range(0, len(each), _TOGETHER)]
+    pictures += [_curves(part, i, len(parts), run, names, metric, where) for i, part in enumerate(parts)]
+    before, after = (_arms_page.padded([row.exponent[i] for row in run]) for i in (0, 1))
+    middle = lambda row, i: _arms_page.number(_arms_page.median(row.exponent[i]), ".3g")
+    told = "; ".join(f"{name} {middle(row, 0)} to {middle(row, 1)}" for name, row in zip(names, run, strict=True))
+    moved = "λ₁ of each seed before and after training; the closer to 0 from below, the longer a perturbation, and with it a gradient, lasts."
+    return [
+        *pictures,
+        Picture("exponents_moved", "What became of the exponents", moved + where, f"Medians of λ₁ in nats per step: {told}.",
+                plots.save(tall(lambda ax: plots.exponents_moved(names, before, after, ax=ax)))),
+    ]  # fmt: skip
+
+
+def _curves(part: list[int], i: int, count: int, run: list[Row], names: list[str], metric: str, where: str) -> Picture:
+    """The i-th picture of learning curves, of the arms ``part``."""
+    updates, medians = _arms_page.curves([run[j] for j in part])
+    chosen, baseline = [names[j] for j in part], run[part[0]].baseline
+    number = _arms_page.number
+    ends = "; ".join(f"{names[j]} {number(run[j].median[-1] if run[j].median else math.nan, '.3g')}" for j in part)
+    level = "" if math.isnan(baseline) else f" Without memory it is {number(baseline, '.3g')}."
+    caption = f"The {metric} on held-out sequences, median over the seeds that still run." + where
+    draw = lambda ax: plots.learning_curves(chosen, updates, medians, baseline, label=metric, ax=ax)
+    title = "Learning curves" + f", {i + 1} of {count}" * (count > 1)
+    return Picture("learning_curves" + f"_{i + 1}" * (i > 0), title, caption, f"{metric} at the end: {ends}.{level}", plots.save(draw))
+
+
 def clear(folder: str | Path) -> None:
-    """Remove from a folder what ``write`` and ``write_comparison`` make there; other files stay, an emptied folder goes."""
+    """Remove from a folder what ``write``, ``write_comparison`` and ``write_arms`` make there; other files stay, an emptied folder goes."""
     folder = Path(folder)
-    pictures = [f"{name}.png" for name in (*_pictures.DIAGNOSIS, *_pictures.COMPARISON)]
-    for name in ("report.html", "diagnosis.json", "comparison.html", "comparison.json", *pictures):
+    pictures = [f"{name}.png" for name in (*_pictures.DIAGNOSIS, *_pictures.COMPARISON)] + _arms_owned(folder)
+    for name in ("report.html", "diagnosis.json", "comparison.html", "comparison.json", "compare.html", "compare.json", *pictures):
         (folder / name).unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()

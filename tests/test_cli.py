@@ -64,6 +64,23 @@ def test_cells_are_listed(capsys):
     assert "--hidden 0 must lie in [1, 4096]" in capsys.readouterr().err
 
 
+def test_tasks_are_listed(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "250")
+    assert cli.main(["tasks", "temporal-order", "copy", "digits", "--length", "80"]) == 0
+    out = capsys.readouterr().out
+    rows = {line.split()[0]: line.split() for line in out.splitlines() if line.startswith(("temporal-order", "copy", "digits"))}
+    assert rows["temporal-order"][-7:] == ["1997", "6", "4", "accuracy", "0.25", ">", "0.99"]
+    assert rows["copy"][-3:] == ["0.2079", "<", "0.02079"]  # 10 ln 8 / (80 + 20)
+    assert rows["digits"][-3:] == ["0.1", ">", "0.95"]
+    assert "text:FILE, npy:FILE, npz:FILE" in out
+    assert cli.main(["tasks", "adding-men"]) == 2
+    assert "there is no task 'adding-men'; did you mean adding-mean" in capsys.readouterr().err
+    assert cli.main(["tasks", "--length", "5", "temporal-order"]) == 2
+    assert "temporal-order: length=5 must be at least 10" in capsys.readouterr().err
+    assert cli.main(["tasks", "--length", "0"]) == 2
+    assert "--length 0 must lie in [1, " in capsys.readouterr().err
+
+
 A_CELL = """
 import jax, jax.numpy as jnp
 from jaxrnn.cells.protocol import Cell
@@ -116,7 +133,7 @@ def test_float32_and_a_terminal_without_colour(tmp_path):
     assert found["checks"][0]["allowed"] > 1e-6
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["diagnose", "--help"], ["cells", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["diagnose", "--help"], ["cells", "--help"], ["tasks", "--help"]])
 def test_help_does_not_import_jax(arguments):
     code = f"""
 import sys

@@ -1,5 +1,6 @@
 """Tasks: what the sequences hold, what the losses and baselines are, and what is refused."""
 
+import itertools
 import math
 
 import jax
@@ -78,6 +79,45 @@ def test_text_asks_for_the_next_character(tmp_path):
     shares = np.array([8, 8, 4]) / 20
     assert task.baseline == pytest.approx(-(shares * np.log(shares)).sum())
     assert tasks.text(tmp_path / "text", 6, vocabulary="xcba").n_in == 4
+
+
+def test_stored_sequences_can_be_drawn_inside_a_compiled_program(tmp_path):
+    (tmp_path / "text").write_text("abcab" * 9)
+    np.savez(tmp_path / "a.npz", xs=np.ones((4, 5)), lengths=[5, 3, 1, 2], targets=[0, 1, 2, 1])
+    for draw in (tasks.digits(9, 0.2).held_out, tasks.text(tmp_path / "text", 6).sample, tasks.arrays(tmp_path / "a.npz").sample):
+        jax.tree.map(np.testing.assert_array_equal, jax.jit(draw, static_argnums=1)(KEY, 3), draw(KEY, 3))
+
+
+def test_the_loss_of_a_guess_by_frequency_is_the_loss_baseline(tmp_path):
+    (tmp_path / "text").write_text("abcab" * 4 + "a")
+    task = tasks.text(tmp_path / "text", 5)
+    shares = np.array([9, 8, 4]) / 21
+    assert task.loss_baseline == pytest.approx(-5 * (shares * np.log(shares)).sum())
+    counts = np.bincount(np.asarray(tasks.digits(1).sample(KEY, 1797).targets["label"])[:, 0])
+    assert tasks.digits().loss_baseline == pytest.approx(-(counts / 1797 * np.log(counts / 1797)).sum())
+    assert tasks.digits().loss_baseline == pytest.approx(math.log(10), rel=1e-3)  # the classes are nearly as many
+    np.save(tmp_path / "a.npy", np.ones((3, 4)))
+    assert math.isnan(tasks.arrays(tmp_path / "a.npy").loss_baseline)
+
+
+def test_criteria_are_read_and_met_on_one_side_and_never_by_nan():
+    assert (str(tasks.Above(0.99)), str(tasks.Below(0.04**2))) == ("> 0.99", "< 0.0016")
+    assert tasks.Above(0.5)(0.6)
+    assert not tasks.Above(0.5)(0.5)
+    assert tasks.Below(0.5)(0.4)
+    assert not tasks.Below(0.5)(0.5)
+    assert not tasks.Below(0.5)(math.nan)
+    assert not tasks.Above(0.5)(math.nan)
+
+
+def test_a_name_that_is_taken_is_refused():
+    def copy(length):
+        return tasks.adding(length)
+
+    with pytest.raises(ValueError, match=r"a task named 'copy' is registered already, by jaxrnn\.tasks\.copying"):
+        tasks.register("another", "nobody")(copy)
+    with pytest.raises(AttributeError, match=r"nothing else named 'adding_all' in jaxrnn\.tasks; tasks are adding, adding-mean"):
+        tasks.adding_all  # noqa: B018
 
 
 def test_what_lies_beyond_the_end_of_ragged_sequences_is_not_read(tmp_path):
@@ -160,3 +200,91 @@ def test_numbers_outside_what_is_allowed_are_refused(tmp_path):
     np.savez(tmp_path / "a.npz", xs=np.ones((2, 9)), targets=np.ones(2))
     with pytest.raises(ValueError, match="no target lies in the first 4 steps"):
         tasks.arrays(tmp_path / "a.npz", length=4)
+
+
+def symbols(xs):
+    """The ids (B, T) of one-hot vectors."""
+    return np.asarray(xs).argmax(-1)
+
+
+def labels(batch):
+    return np.asarray(batch.targets["label"])
+
+
+def asked(batch):
+    return np.asarray(batch.targets["weight"]) > 0
+
+
+def test_the_variable_copy_says_the_symbols_right_after_the_signal():
+    batch = tasks.variable_copy(6, symbols=4, items=3).sample(KEY, 40)
+    signals = np.argmax(symbols(batch.xs) == 5, 1)
+    assert set(signals) == {3, 4, 5, 6, 7, 8}
+    for seen, label, at in zip(symbols(batch.xs), labels(batch), signals, strict=True):
+        np.testing.assert_array_equal(label[at + 1 : at + 4], seen[:3])
+        assert (np.delete(label, np.s_[at + 1 : at + 4]) == 4).all()
+        assert (np.delete(seen[3:], at - 3) == 4).all()
+
+
+def test_the_selective_copy_says_what_is_no_blank_in_its_order():
+    batch = tasks.selective_copy(30, symbols=4, items=5).sample(KEY, 40)
+    np.testing.assert_array_equal(asked(batch), np.broadcast_to(np.arange(30) >= 25, (40, 30)))
+    for seen, label in zip(symbols(batch.xs), labels(batch), strict=True):
+        assert (seen[24], set(seen[25:])) == (5, {4})
+        assert label[25:].tolist() == [symbol for symbol in seen[:24] if symbol < 4]
+
+
+def test_associative_recall_asks_for_the_value_of_each_key_once():
+    batch = tasks.associative_recall(20, pairs=3, symbols=5).sample(KEY, 40)
+    for seen, label, where in zip(symbols(batch.xs), labels(batch), asked(batch), strict=True):
+        value_of = {key: value - 5 for key, value in zip(seen[0:6:2], seen[1:6:2], strict=True)}
+        assert len(value_of) == 3
+        assert sorted(seen[where]) == sorted(value_of)
+        assert label[where].tolist() == [value_of[key] for key in seen[where]]
+        assert (seen[6:][~where[6:]] == 10).all()
+
+
+def test_modular_arithmetic_is_what_python_says_of_the_expression():
+    batch = tasks.modular_arithmetic(9, modulus=5).sample(KEY, 40)
+    for xs, label in zip(np.asarray(batch.xs), labels(batch), strict=True):
+        expression = "".join("+-*"[operator] + str(number) for operator, number in zip(symbols(xs[:, :3]), symbols(xs[:, 3:]), strict=True))
+        assert label[-1] == eval(expression) % 5
+
+
+@pytest.mark.parametrize(("group", "things"), [("S3", 3), ("S5", 5)])
+def test_the_word_problem_asks_for_the_product_so_far(group, things):
+    elements = list(itertools.permutations(range(things)))
+    batch = tasks.word_problem(6, group).sample(KEY, 10)
+    for word, label in zip(symbols(batch.xs), labels(batch), strict=True):
+        product = tuple(range(things))
+        for letter, answer in zip(word, label, strict=True):
+            product = tuple(elements[letter][i] for i in product)
+            assert elements[answer] == product
+
+
+def test_a_flip_flop_holds_the_last_pulse():
+    batch = tasks.flip_flop(30).sample(KEY, 10)
+    for line, value in zip(np.moveaxis(batch.xs, 2, 0).reshape(-1, 30), np.moveaxis(batch.targets["value"], 2, 0).reshape(-1, 30), strict=True):
+        assert value.tolist() == [[pulse for pulse in line[: t + 1] if pulse][-1] for t in range(30)]
+
+
+def test_henon_repeats_by_its_equation():
+    batch = tasks.henon(50).sample(KEY, 5)
+    series = np.concatenate([batch.xs, batch.targets["value"][:, -1:]], 1)[..., 0] * 0.72096 + 0.25695
+    np.testing.assert_allclose(series[:, 2:], 1 - 1.4 * series[:, 1:-1] ** 2 + 0.3 * series[:, :-2], atol=1e-12)
+
+
+def test_lorenz_is_what_an_independent_integrator_finds():
+    from scipy.integrate import solve_ivp
+
+    batch = tasks.lorenz(4).sample(KEY, 3)
+    mean, sd = np.array([0, 0, 23.552]), np.array([7.925, 9.011, 8.621])
+    velocity = lambda t, s: (10 * (s[1] - s[0]), s[0] * (28 - s[2]) - s[1], s[0] * s[1] - 8 / 3 * s[2])
+    for xs, value in zip(np.asarray(batch.xs), np.asarray(batch.targets["value"]), strict=True):
+        for now, later in zip(xs * sd + mean, value * sd + mean, strict=True):
+            np.testing.assert_allclose(solve_ivp(velocity, (0, 0.05), now, rtol=1e-10, atol=1e-10).y[:, -1], later, atol=1e-3)  # RK4's own error
+
+
+def test_stored_sequences_can_be_drawn_under_jit():
+    task = tasks.digits(20, held_out=0.2)
+    for draw in (task.sample, task.held_out):
+        jax.tree.map(np.testing.assert_array_equal, jax.jit(draw, static_argnums=1)(KEY, 7), draw(KEY, 7))

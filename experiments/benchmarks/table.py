@@ -142,6 +142,15 @@ def growth(found):
         yield f"| `{row['name']}` | {' | '.join(cells)} |"
 
 
+def watching(found):
+    """P12 line by line."""
+    yield "\n**P12**, a training that is watched, against the same without monitors; at most 1.15 times its time.\n"
+    for row in found["rows"]:
+        setting = f"{row['cell']}, N = {row['N']}, T = {row['T']}, B = {row['batch']}"
+        shown = "; ".join(f"{key} {made['median']:.3f} ({made['quartiles'][0]:.2f}–{made['quartiles'][1]:.2f})" for key, made in row["ratios"].items())
+        yield f"- {setting}: {shown}: {'reached' if max(made['median'] for made in row['ratios'].values()) <= 1.15 else '**not reached**'}."
+
+
 def measured_with(results):
     """The versions that each file was measured with, said once where they agree."""
     yield "\n## Measured with\n"
@@ -166,6 +175,7 @@ def text(folder):
         ("p9_startup", start_up),
         ("p10_newton", iterations),
         ("p11_growth", growth),
+        ("p12_monitors", watching),
     ):
         lines += write(results[name]) if name in results else ()
     return "\n".join([*lines, *measured_with(results)]) + "\n"

@@ -182,6 +182,16 @@ class Cells:
     """Seed of the weights and of the noise."""
 
 
+@dataclass
+class Tasks:
+    """List the tasks there are: what is asked, reference, the score of the best guess without memory, and when each counts as solved."""
+
+    names: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Which ones. [default: all]"""
+    length: int = 100
+    """Steps, or the lag, of the synthetic ones."""
+
+
 FILES = ("text", "npy", "npz")
 """Kinds of data that name a file."""
 

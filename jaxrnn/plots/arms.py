@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from jaxrnn.plots.axes import COLOURS, DEEP, axes, finish, given, line, literal, named, ranked
 
 _STYLES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (8, 3)), (0, (1, 3)))
-_NAME = 38  # characters of an arm's name
+_NAME = 34  # characters of an arm's name
 _NAMES = "arm (cell + remedies)"
 
 
@@ -89,6 +90,8 @@ def learning_curves(labels: Any, updates: Any, medians: Any, baseline: float, *,
     if seen.size and seen.min() > 0 and seen.max() / 10 > seen.min():
         ax.set_yscale("log")
     ax.update_datalim([(0, 0), (x.max(initial=1), 0)], updatey=False)
+    ax.autoscale_view(scaley=False)
+    ax.yaxis.label.set_parse_math(False)
     return finish(ax, "training (steps)", f"{literal(label, 40)} (median over seeds)", "Learning curves", columns=4)
 
 
@@ -120,7 +123,7 @@ def exponents_moved(labels: Any, before: Any, after: Any, *, ax: Axes | None = N
         ax.plot(values[drawn], heights[drawn], marker="o", ms=5, label=told, **look)
         for lost, at, marker in ((np.isneginf(values), 0.008, "<"), (np.isposinf(values), 0.992, ">")):
             ax.plot(np.full(int(lost.sum()), at), heights[lost], marker=marker, ms=5, transform=edge, **look)
-    middles = np.array([np.clip(ranked(values.T, 0.5)[0] if S else np.full(A, np.nan), -DEEP, DEEP) for values in both])
+    middles = np.array([np.clip(_medians(values) if S else np.full(A, np.nan), -DEEP, DEEP) for values in both])
     limits = ax.dataLim.get_points().copy()
     ends = np.where(np.isnan(middles).any(0), np.nan, middles)
     ax.plot(ends, np.array([y - 0.17, y + 0.17]), color="0.35", lw=1.3, zorder=1)
@@ -129,7 +132,15 @@ def exponents_moved(labels: Any, before: Any, after: Any, *, ax: Axes | None = N
     ax.autoscale_view(scaley=False)
     for height in y[:-1] + 0.5:
         ax.axhline(height, color="0.92", lw=0.8, zorder=0)
-    return finish(ax, "λ₁ (nats per step)", _NAMES, "Leading Lyapunov exponent of every seed; 0: neither grows nor fades", columns=3)
+    ax.xaxis.set_major_locator(MaxNLocator(4))  # long names leave little room
+    return finish(ax, "λ₁ (nats per step)", _NAMES, "λ₁ of every seed, before and after", columns=2)
+
+
+def _medians(values: np.ndarray) -> np.ndarray:
+    """Of each row, NaN not counted; −∞ and ∞ have no middle."""
+    low, high = ranked(values.T, 0.5)[0], -ranked(-values.T, 0.5)[0]
+    with np.errstate(invalid="ignore"):
+        return np.where(low == high, low, (low + high) / 2)
 
 
 def _rows(ax: Axes, labels: Any, count: int) -> np.ndarray:

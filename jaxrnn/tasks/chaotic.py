@@ -27,8 +27,8 @@ def henon(length: int) -> Task:
     """The next x of the Hénon map where only x is seen: x_{t+1} = 1 − 1.4 x_t² + 0.3 x_{t−1}.
 
     x is standardised; each step asks for the next with weight 1/(T − 1), except the first, before which nothing was seen.
-    Two steps of memory make it exact. ``baseline`` is that of the best constant, the variance 1, as E[x_{t+1} | x_t] has no
-    closed form; who sees only x_t can come down to 0.071 (by binning 10⁶ of them), below 0.3², the part of x_{t−1}.
+    Two steps of memory make it exact. ``baseline`` is that of the map with the unseen x_{t−1} at its mean, 0.3² = 0.09: the
+    best guess from x_t alone, E[x_{t+1} | x_t], has no closed form and errs by 0.071 (measured, 10⁸ steps in 4,000 bins).
 
     Args:
         length: T, at least 2.
@@ -62,7 +62,11 @@ def henon(length: int) -> Task:
         before = jnp.pad(x, ((0, 0), (1, 0), (0, 0)))[:, :-1]
         return (advance(jnp.concatenate([x, before], -1))[..., :1] - _HENON_MEAN) / _HENON_SD
 
-    return values(draw, 1, 1, oracle, guess=0.0, baseline=1.0, solved=1e-3)
+    def guess(batch: Batch) -> Array:
+        x = batch.xs * _HENON_SD + _HENON_MEAN
+        return (advance(jnp.concatenate([x, jnp.full_like(x, _HENON_MEAN)], -1))[..., :1] - _HENON_MEAN) / _HENON_SD
+
+    return values(draw, 1, 1, oracle, guess=guess, baseline=_B**2, solved=1e-3)
 
 
 @register(variant="Lorenz's x, y, z after 0.05 units of time from those now, standardised", source="Lorenz 1963")
@@ -71,7 +75,8 @@ def lorenz(length: int) -> Task:
 
     All three coordinates are seen, standardised, sampled every 0.05 units (five steps of RK4 with dt = 0.01, which define the
     system here); each step asks for the next with weight 1/T. The map is nonlinear but needs no memory: the task is to learn
-    it. A batch costs 2,500 steps of RK4 before it begins, so that sequences start anywhere on the attractor. ``baseline`` is that of the best constant, the variance 1; to repeat what is seen errs by 0.134.
+    it. ``baseline`` is that of the best constant, the variance 1; to repeat what is seen errs by 0.134. Each batch begins with
+    2,500 steps of RK4 that are not shown, so that sequences start anywhere on the attractor.
 
     Args:
         length: T, at least 1.

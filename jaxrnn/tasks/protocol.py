@@ -37,7 +37,7 @@ class Task(NamedTuple):
     held_out_sequences: int | None = None
     loss_baseline: float = math.nan  # Σ_t loss of one sequence, expected of that guess, in the loss's unit; NaN where it is not known
     oracle: Callable[[Batch], Array] | None = None  # batch -> predictions (B, T, n_out): the exact solution, from xs and lengths alone
-    guess: Callable[[Batch], Array] | None = None  # the same of the best guess without memory, for each step from t and its own x_t
+    guess: Callable[[Batch], Array] | None = None  # the same of the best guess without memory: at t from t and x_t alone
 
 
 @dataclass(frozen=True)

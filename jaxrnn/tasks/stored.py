@@ -12,7 +12,7 @@ from jax import Array
 
 from jaxrnn import _archives
 from jaxrnn._border import require_at
-from jaxrnn.tasks.protocol import Batch, Task, accuracy, cross_entropy, mean_cross_entropy, mean_squared_error, squared_error
+from jaxrnn.tasks.protocol import Above, Batch, Below, Task, accuracy, cross_entropy, mean_cross_entropy, mean_squared_error, squared_error
 from jaxrnn.tasks.registry import register
 
 _PIXELS = 784
@@ -21,7 +21,7 @@ Scores = tuple[int, int, Any, Any, str, float, Any]  # the fields of ``Task`` fr
 _SAVE = "Save plain numeric arrays with numpy.savez(FILE, xs=…, lengths=…, targets=…), ragged ones padded."
 
 
-@register(variant="8 × 8 images, pixel by pixel", source="Alpaydin, Kaynak 1998")
+@register(variant="images of 8 × 8 pixels, one a step, classified at the end", source="Alpaydin, Kaynak 1998")
 def digits(length: int | None = None, held_out: float = 0.0) -> Task:
     """Scikit-learn's 1,797 handwritten digits of 8 × 8 pixels, one pixel in [0, 1] a step, classified at the last step.
 
@@ -49,7 +49,7 @@ def digits(length: int | None = None, held_out: float = 0.0) -> Task:
     return _pixels(data.data / 16.0, data.target, length, held_out)
 
 
-@register(variant="28 × 28 images, pixel by pixel, a subset of 5,000", source="LeCun et al. 1998; Le, Jaitly, Hinton 2015")
+@register(variant="5,000 images of 28 × 28 pixels, one a step, classified at the end", source="LeCun et al. 1998; Le, Jaitly, Hinton 2015")
 def mnist(length: int | None = None, held_out: float = 0.0) -> Task:
     """5,000 MNIST digits (500 of each), one of 784 pixels in [0, 1] a step, classified at the last step.
 
@@ -68,7 +68,7 @@ def mnist(length: int | None = None, held_out: float = 0.0) -> Task:
     return _pixels(*_mnist(), length, held_out)
 
 
-@register(variant="the same pixels in one random order", source="Le, Jaitly, Hinton 2015")
+@register(variant="the images of mnist, their pixels in one fixed random order", source="Le, Jaitly, Hinton 2015")
 def permuted_mnist(length: int | None = None, held_out: float = 0.0) -> Task:
     """``mnist`` with the pixels in one fixed random order, so that near pixels lie far apart in time.
 
@@ -122,11 +122,10 @@ def text(path: str | Path, length: int = 128, vocabulary: str | None = None, hel
     ids = np.array([index[c] for c in content], np.int32)
     inputs, labels = ids[: count * length].reshape(count, length), ids[1 : count * length + 1].reshape(count, length)
     targets = {"label": labels, "weight": np.ones(labels.shape, np.float32)}
-    share = np.bincount(ids, minlength=len(characters)) / len(ids)
-    entropy = float(-np.sum(share[share > 0] * np.log(share[share > 0])))
+    entropy = _entropy(ids)
     encode = lambda rows: jax.nn.one_hot(rows, len(characters), dtype=float)
-    scores = (cross_entropy, mean_cross_entropy, "cross entropy per character (nats)", entropy, lambda loss: loss < 0.5 * entropy)
-    return _stored(inputs, targets, None, (len(characters), len(characters), *scores), held_out, encode)
+    scores = (cross_entropy, mean_cross_entropy, "cross entropy per character (nats)", entropy, Below(0.5 * entropy))
+    return _stored(inputs, targets, None, (len(characters), len(characters), *scores), held_out, encode)._replace(loss_baseline=length * entropy)
 
 
 def arrays(path: str | Path, length: int | None = None, held_out: float = 0.0) -> Task:
@@ -207,7 +206,7 @@ def _targets(path: Path | str, found: dict[str, np.ndarray], ends: np.ndarray, x
     if not whole:
         values = values[..., None] if values.ndim == 2 else values
         _require_finite(path, "targets", values, ends)
-        rest = (squared_error, mean_squared_error, "mean squared error", float(asked.var()), lambda error: error < 0.1 * float(asked.var()))
+        rest = (squared_error, mean_squared_error, "mean squared error", float(asked.var()), Below(0.1 * float(asked.var())))
         return {"value": np.where(valid[..., None], values, 0).astype(dtype), "weight": weight}, (values.shape[2], *rest)
     if asked.min() < 0:
         raise ValueError(f"{path}: targets holds the class {asked.min()}; classes count from 0 (use weights 0 where none is known)")
@@ -216,7 +215,7 @@ def _targets(path: Path | str, found: dict[str, np.ndarray], ends: np.ndarray, x
         raise ValueError(f"{path}: targets holds the class {classes - 1}; at most {_CLASSES} classes are read out: renumber them from 0")
     share = float(np.bincount(asked).max() / len(asked))
     return {"label": np.where(weight > 0, values, 0).astype(np.int32), "weight": weight}, (
-        classes, cross_entropy, accuracy, "accuracy", share, lambda right: right > 0.9 + 0.1 * share)  # fmt: skip
+        classes, cross_entropy, accuracy, "accuracy", share, Above(0.9 + 0.1 * share))  # fmt: skip
 
 
 def _pixels(pixels: np.ndarray, labels: np.ndarray, length: int | None, held_out: float) -> Task:
@@ -227,7 +226,8 @@ def _pixels(pixels: np.ndarray, labels: np.ndarray, length: int | None, held_out
     weight = np.zeros(xs.shape[:2], np.float32)
     weight[:, -1] = 1
     targets = {"label": np.repeat(np.asarray(labels, np.int32)[:, None], xs.shape[1], 1), "weight": weight}
-    return _stored(xs, targets, None, (1, 10, cross_entropy, accuracy, "accuracy", 0.1, lambda right: right > 0.95), held_out)
+    scores = (1, 10, cross_entropy, accuracy, "accuracy", 0.1, Above(0.95))
+    return _stored(xs, targets, None, scores, held_out)._replace(loss_baseline=_entropy(labels))
 
 
 def _stored(xs: np.ndarray, targets: Any, lengths: np.ndarray | None, rest: Scores, held_out: float, encode: Callable | None = None) -> Task:
@@ -240,16 +240,28 @@ def _stored(xs: np.ndarray, targets: Any, lengths: np.ndarray | None, rest: Scor
         raise ValueError(f"{len(xs)} sequences cannot be split with held_out={held_out}; give more sequences")
     train, test = (order[apart:], order[:apart]) if apart else (order, order)
 
+    # On the device once, in the precision of the file; sampling gives JAX's own.
+    held = jax.tree.map(jnp.asarray, (xs, targets, lengths))
+
     def draw(rows: np.ndarray) -> Callable[[Array, int], Batch]:
+        rows_held = jnp.asarray(rows)
+
         def sample(key: Array, batch: int) -> Batch:
             require_at("batch", batch, 1, len(rows), "the number of sequences")
-            at = rows[np.asarray(jax.random.permutation(key, len(rows)))[:batch]]
-            pick = lambda leaf: jnp.asarray(leaf[at], float if leaf.dtype.kind == "f" else None)
-            return Batch(encode(xs[at]) if encode else pick(xs), jax.tree.map(pick, targets), None if lengths is None else pick(lengths))
+            at = rows_held[jax.random.permutation(key, len(rows))[:batch]]
+            pick = lambda leaf: leaf[at].astype(float if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf.dtype)
+            seen, asked, ends = jax.tree.map(pick, held)
+            return Batch(encode(seen) if encode else seen, asked, ends)
 
         return sample
 
     return Task(draw(train), draw(test), *rest, len(train), len(test))
+
+
+def _entropy(labels: np.ndarray) -> float:
+    """Of the labels' frequencies, nats: the cross entropy of who knows nothing else."""
+    share = np.unique(labels, return_counts=True)[1] / labels.size
+    return float(-np.sum(share * np.log(share)))
 
 
 def _mnist() -> tuple[np.ndarray, np.ndarray]:
