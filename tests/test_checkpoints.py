@@ -41,6 +41,16 @@ def test_everything_comes_back_bit_for_bit(tmp_path):
         assert (a.dtype, isinstance(a, jax.Array)) == (b.dtype, isinstance(b, jax.Array))
 
 
+def test_bits_that_compare_equal_or_never_are_kept(tmp_path):
+    odd = {
+        "zero": np.array([-0.0, 0.0], np.float32), "nan": np.array([0x7FC00001, 0xFFC00000], np.uint32).view(np.float32),
+        "half": jnp.array([-0.0, jnp.nan, 1], jnp.bfloat16), "none": jnp.zeros((2, 0), jnp.bfloat16), "number": -0.0,
+    }  # fmt: skip
+    checkpoints.save(tmp_path, 1, odd, {"nan": np.nan, 1: (2, None)})
+    found = checkpoints.restore(tmp_path, odd, {"nan": np.nan, 1: (2, None)})[1]
+    assert {name: np.asarray(leaf).tobytes() for name, leaf in found.items()} == {name: np.asarray(leaf).tobytes() for name, leaf in odd.items()}
+
+
 @pytest.mark.parametrize("kind", ["threefry2x32", "rbg"])
 def test_random_keys_come_back_with_their_generator(kind, tmp_path):
     keys = jax.random.split(jax.random.key(3, impl=kind), 2)

@@ -213,7 +213,7 @@ def test_a_forced_setup_trains_on_driven_inputs_and_speaks_freely():
     params = made.init_params(jax.random.key(0))
     run = jax.jit(lambda xs: unroll.states(made.step, params, made.init_state(params), xs))
     hs, free = run(at_time(driven.xs, 0)), run(batch.xs[0])
-    assert relative(hs[:3], free[:3]) == 0
+    assert relative(hs[:3], free[:3]) < 50 * EPS  # two compiled programs
     assert relative(hs[3:], free[3:]) > 1e-6
     assert made.output(params, hs[-1], at_time(at_time(driven.xs, 0), -1)).shape == (1,)
 

@@ -147,7 +147,8 @@ def watching(found):
     yield "\n**P12**, a training that is watched, against the same without monitors; at most 1.15 times its time.\n"
     for row in found["rows"]:
         setting = f"{row['cell']}, N = {row['N']}, T = {row['T']}, B = {row['batch']}"
-        shown = "; ".join(f"{key} {made['median']:.3f} ({made['quartiles'][0]:.2f}–{made['quartiles'][1]:.2f})" for key, made in row["ratios"].items())
+        told = lambda made: f"{made['median']:.3f} ({made['quartiles'][0]:.2f}–{made['quartiles'][1]:.2f})"
+        shown = "; ".join(f"{key} {told(made)}" for key, made in row["ratios"].items())
         yield f"- {setting}: {shown}: {'reached' if max(made['median'] for made in row['ratios'].values()) <= 1.15 else '**not reached**'}."
 
 

@@ -31,7 +31,7 @@ def run(config: Diagnose, argv: list[str]) -> int:
     title = config.title or loaded.label
     about = {"command": shlex.join(["jaxrnn", *argv]), "settings": _settings(config), "versions": versions()}
     found = measure(loaded, loaded.params)
-    for folder in (config.out, config.out / "before", config.out / "after"):
+    for folder in (config.out, *(config.out / part for part in ("before", "after", "remedies"))):
         report.clear(folder)  # what an earlier run left there is of another model
     if config.try_remedies or not config.train_steps:
         _report(found, config.out, title, about)

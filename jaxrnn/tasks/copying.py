@@ -169,8 +169,8 @@ def delayed_recall(lag: int, symbols: int = 8) -> Task:
     >>> import jax
     >>> from jaxrnn import tasks
     >>> batch = tasks.delayed_recall(20).sample(jax.random.key(0), 4)
-    >>> batch.xs.shape, (batch.xs[:, 0].argmax(-1) == batch.targets["label"][:, -1]).tolist()
-    ((4, 21, 8), [True, True, True, True])
+    >>> batch.xs.shape, batch.xs[:, 0].argmax(-1).tolist() == batch.targets["label"][:, -1].tolist()
+    ((4, 21, 8), True)
     """
     require_at("lag", lag, 1, None, "a number of steps")
     require_at("symbols", symbols, 2, None, "how many different ones")
