@@ -120,9 +120,8 @@ def main(s):
             rows.append(row)
             print("{killed:6}{0}  resumed from {resumed:6}  {lost:4} lost  {1}".format(
                 " amid a save" if amid else "", "the same bits" if right else "WRONG", **row), flush=True)  # fmt: skip
-    print(
-        f"{sum(row['right'] for row in rows)} of {s.kills} the same, with at most an interval lost; {sum(row['saving'] for row in rows)} were killed amid a save"
-    )
+    whole, amid = (sum(row[name] for row in rows) for name in ("right", "saving"))
+    print(f"{whole} of {s.kills} the same, with at most an interval lost; {amid} were killed amid a save")
     return rows
 
 
