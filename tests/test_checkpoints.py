@@ -121,12 +121,13 @@ CELL = cells.with_readout(cells.gru(2, 5), 1)
 PARAMS = CELL.init_params(jax.random.key(0))
 
 
-def train(folder=None, steps=12, every=4, log=None, key=None, many=False):
+def train(folder=None, steps=12, every=4, log=None, key=None, many=False, task=TASK, start=PARAMS, rate=1e-3):
     keys = jax.random.split(jax.random.key(1), 2)
-    params = jax.vmap(CELL.init_params)(keys) if many else PARAMS
+    params = jax.vmap(CELL.init_params)(keys) if many else start
     evaluation = training.Evaluation(CELL.output, TASK.metric, TASK.held_out(jax.random.key(9), 20), 5)
     return training.fit(
-        CELL.step, params, CELL.init_state(PARAMS), TASK.sample, cells.readout_loss(CELL, TASK.loss), steps=steps, batch=3, chunk=3, log=log,
+        CELL.step, params, CELL.init_state(PARAMS), task.sample, cells.readout_loss(CELL, TASK.loss), steps=steps, batch=3, chunk=3, log=log,
+        optimizer=training.default_optimizer(rate),
         key=keys if many else keys[0] if key is None else key, monitors={"ratio": training.monitors.update_ratio(3)}, evaluation=evaluation,
         checkpoints=None if folder is None else training.Checkpoints(folder, every),
     )  # fmt: skip
@@ -153,8 +154,10 @@ def test_a_training_goes_on_bit_for_bit(many, tmp_path):
 
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     train(tmp_path, steps=4)
-    with pytest.raises(ValueError, match=r"is of another run: key is .* there and .* here; give another folder"):
-        train(tmp_path, key=jax.random.key(5))
+    others = {"key": jax.random.key(5), "task": tasks.adding(9), "start": jax.tree.map(jnp.sin, PARAMS), "rate": 2e-3}
+    for (option, value), fact in zip(others.items(), ("key", "data", "params", "optimizer"), strict=True):
+        with pytest.raises(ValueError, match=rf"is of another run: .*{fact} is .* there and .* here; .*give another folder"):
+            train(tmp_path, **{option: value})
 
 
 def test_a_log_of_json_lines_is_cut_where_a_run_goes_on(tmp_path):

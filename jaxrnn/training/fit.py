@@ -1,6 +1,7 @@
 """The optax loop: batches in, parameters and what was seen on the way out, for one seed or many, cut and resumed anywhere."""
 
 import functools
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -121,7 +122,7 @@ def fit(
     run = _Run(spec, key, state, seeds, over if many else None, chunk, sample)
     carry = _start(spec, params, seeds)
     kept = _Kept(carry, _unseen(run, carry), [], [], np.zeros(seeds or (), np.int32))
-    facts = _facts(run, evaluation)
+    facts = {} if checkpoints is None else _facts(run, evaluation, carry)
     if checkpoints is not None:
         require_at("checkpoints.every", checkpoints.every, 1, None, "a number of updates")
         kept = _restored(checkpoints, kept, facts)
@@ -277,8 +278,16 @@ def _restored(checkpoints: Checkpoints, kept: _Kept, facts: dict[str, Any]) -> _
     return _Kept(carry, rest["seen"], list(np.asarray(rest["metric"])), evaluated, np.asarray(tree["solved"]))
 
 
-def _facts(run: _Run, evaluation: Evaluation | None) -> dict[str, Any]:
-    """What makes it this training and no other, as far as it can be told; the number of updates may grow."""
+def _facts(run: _Run, evaluation: Evaluation | None, start: Carry) -> dict[str, Any]:
+    """What makes it this training and no other, as far as it can be told; the number of updates may grow.
+
+    Functions have no identity that outlives a process: they are known by their names, the optimizer and the data by what they first do.
+    """
+    one = lambda tree: tree if run.seeds is None else jax.tree.map(lambda leaf: leaf[0], tree)
+    params = one(start.params)
+    with jax.numpy_dtype_promotion("standard"):
+        moved = run.spec.optimizer.update(jax.tree.map(jnp.ones_like, params), one(start.optimizer), params)[0]
+    first = run.sample(jax.random.fold_in(one(run.key), 0), run.spec.batch)
     name = lambda f: None if f is None else getattr(f, "__qualname__", type(f).__qualname__)
     spec = run.spec
     monitors = {n: [name(m.measure), m.every] for n, m in spec.monitors}
@@ -287,7 +296,16 @@ def _facts(run: _Run, evaluation: Evaluation | None) -> dict[str, Any]:
         "sample": name(run.sample), "penalty": None if spec.penalty is None else repr(spec.penalty), "truncate": spec.truncate,
         "monitors": monitors, "nonfinite": "skip" if spec.skip else "stop", "over": run.over,
         "evaluation": None if evaluation is None else [evaluation.every, evaluation.stop],
+        "params": _digest(start.params), "optimizer": _digest(moved), "data": _digest(first),
     }  # fmt: skip
+
+
+def _digest(tree: PyTree) -> str:
+    """Of the bytes of all leaves."""
+    sha = hashlib.sha256()
+    for leaf in jax.tree.leaves(tree):
+        sha.update(np.asarray(leaf).tobytes())
+    return sha.hexdigest()[:16]
 
 
 def _result(run: _Run, kept: _Kept) -> Fit:
