@@ -487,7 +487,7 @@ def test_a_comparison_shows_every_arm_and_is_read_again(tmp_path, capsys):
     for _ in range(2):
         assert cli.main(command) == 0
         out = capsys.readouterr().out
-        assert "gru + clipping:threshold=0.5 + gate-bias, 12" in out.replace("\n", " ")
+        assert "gru + clipping:threshold=0.5 + gate-bias, 12" in (tmp_path / "compare.html").read_text()
         assert "not run: vanilla + clipping:threshold=0.5 + gate-bias, 12: gate-bias: vanilla has no gate that keeps" in " ".join(out.split())
     assert (tmp_path / "compare.html").exists()
     assert len(list((tmp_path / "arms").glob("*.json"))) == 3

@@ -12,4 +12,4 @@ SCRIPTS = ("flossing", "train_adding", "train_copy", "train_digits", "train_orde
 def test_the_script_runs(name, capsys):
     script = importlib.import_module(f"experiments.{name}")
     script.main(script.FEW)
-    assert len(capsys.readouterr().out.splitlines()) > 2
+    assert len(capsys.readouterr().out.splitlines()) > 1
