@@ -14,21 +14,10 @@ from jaxrnn._border import compiled
 from jaxrnn._frames import joint_log_norm, log_norm, rescale
 from jaxrnn._tree import layout
 from jaxrnn.flow import Loss
-from jaxrnn.linearize import Step, dense
+from jaxrnn.linearize import dense
 from jaxrnn.unroll import preceding, states
 
 PyTree = Any
-
-
-@dataclass(frozen=True)
-class Masked:
-    """A step that stands still where its sequence has ended: J = I there, so its log growth is 0."""
-
-    step: Step
-
-    def __call__(self, params: PyTree, state: PyTree, x: tuple[PyTree, Array]) -> PyTree:
-        """The next state, or the same one."""
-        return jax.tree.map(lambda new, old: jnp.where(x[1], new, old), self.step(params, state, x[0]), state)
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class Row(NamedTuple):
 
     name: str
     solved: tuple[int, ...]  # (S,) updates after which an evaluation first found the task solved, 0: never
-    metric: tuple[float, ...]  # (S,) at the end; NaN where a seed failed
+    metric: tuple[float, ...]  # (S,) when the seed ended; NaN where it failed
     baseline: float  # the metric without memory
     evaluated: tuple[int, ...]  # (E,) updates
     median: tuple[float, ...]  # (E,) of the metric over seeds
@@ -182,18 +182,24 @@ def attempt(
     return tuple(rows)
 
 
-def own(step: Step, params: PyTree, state: PyTree, loss: Loss, sample: Callable[[Array, int], Batch], held_out: Batch) -> tuple[Setup, Task]:
+def own(
+    step: Step, params: PyTree, state: PyTree, loss: Loss, sample: Callable[[Array, int], Batch], held_out: Batch, *, learning_rate: float = 1e-3
+) -> tuple[Setup, Task]:
     """Somebody's own model and sequences as a setup and a task: every seed starts from the same parameters and differs in its data.
 
-    The metric is the mean of Σ_t loss over ``held_out``; nothing counts as solved. Inputs are pairs (x_t, y_t), so that a loss can be taken
-    where a cell would read out.
+    Adam of ``learning_rate`` after clipping of the norm to 1. The metric is the mean of Σ_t loss over ``held_out``, each sequence to its own end;
+    nothing counts as solved. Inputs are pairs (x_t, y_t), so that a loss can be taken where a cell would read out.
     """
     paired = lambda batch: batch._replace(xs=(batch.xs, batch.targets))
     count = len(jax.tree.leaves(held_out.xs)[0])
-    value = lambda losses, targets: jnp.sum(losses) / len(losses)
-    setup = Setup(
-        _Always(params), _Always(state), _First(step), _Told(loss), _Told(loss, scalar=True), remedies.adam(1e-3), remedies.clip_by_norm(1.0), 1.0
-    )
+
+    def value(losses: Array, targets: PyTree) -> Array:
+        size, length = losses.shape[:2]
+        counted = True if held_out.lengths is None else jnp.arange(length) < held_out.lengths[:size, None]
+        return jnp.sum(jnp.where(counted, losses[..., 0], 0)) / size
+
+    optimizer, clip = remedies.adam(learning_rate), remedies.clip_by_norm(1.0)
+    setup = Setup(_Always(params), _Always(state), _First(step), _Told(loss), _Told(loss, scalar=True), optimizer, clip, 1.0)
     draw = lambda key, batch: paired(sample(key, batch))
     task = Task(draw, lambda key, batch: paired(jax.tree.map(lambda leaf: leaf[:batch], held_out)), 0, 1, None, value, "loss of a sequence", math.nan,
                 lambda metric: False, None, count)  # fmt: skip
@@ -298,29 +304,30 @@ def train(
     test = task.held_out(jax.random.key(2**31 - 1), budget.test if task.held_out_sequences is None else min(budget.test, task.held_out_sequences))
     evaluation = training.Evaluation(setup.output, task.metric, test, budget.every, task.solved, stop)  # type: ignore[arg-type]
     before = measured(setup, params, state, test)
-    began, seen = time.perf_counter(), [0]
-
-    def log(done: int, values: Mapping[str, Any]) -> None:
-        seen.append(done)
-        if progress is not None:
-            progress(name, done, values)
-
+    began, resumed = time.perf_counter(), 0 if folder is None else training.latest(folder)
     fit = training.fit(
         setup.step, params, state, _sample(setup, task), setup.loss, steps=budget.steps, batch=budget.batch,
         key=jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys), optimizer=remedies.optimizer(setup), penalty=setup.penalty,
-        truncate=setup.truncate, monitors=monitors, evaluation=evaluation, log=log,
+        truncate=setup.truncate, monitors=monitors, evaluation=evaluation,
+        log=None if progress is None else functools.partial(progress, name),
         checkpoints=None if folder is None else training.Checkpoints(folder, budget.every),
     )  # fmt: skip
-    made = max(budget.steps - min(seen[1:], default=0) + min(np.diff(seen), default=0), 1)
-    seconds = (time.perf_counter() - began) / made / len(keys)
+    seconds = (time.perf_counter() - began) / max(int(np.sum(fit.done - np.minimum(fit.done, resumed))), 1)
     after = measured(setup, fit.params, state, test)
     floats = lambda values: tuple(float(v) for v in values)
-    median = np.nanmedian(np.where(np.isnan(fit.metric).all(0), np.inf, fit.metric), 0)
+    median = [np.median(known) if (known := column[~np.isnan(column)]).size else np.nan for column in fit.metric.T]
     return Row(
-        name, tuple(int(s) for s in fit.solved), floats(fit.metric[:, -1]), float(task.baseline), tuple(int(e) for e in fit.evaluated),
-        floats(np.where(np.isinf(median), np.nan, median)), (floats(before[0]), floats(after[0])), (floats(before[1]), floats(after[1])), seconds,
+        name, tuple(int(s) for s in fit.solved), floats(_last(fit)), float(task.baseline), tuple(int(e) for e in fit.evaluated),
+        floats(median), (floats(before[0]), floats(after[0])), (floats(before[1]), floats(after[1])), seconds,
         tuple(str(failure) for failure in fit.failures),
     )  # fmt: skip
+
+
+def _last(fit: training.Fit) -> np.ndarray:
+    """The last metric of every seed (S,), that at which it ended where it solved the task; NaN of one that failed."""
+    failed = {failure.seed for failure in fit.failures}
+    known = [row[~np.isnan(row)] for row in fit.metric]
+    return np.array([row[-1] if row.size and i not in failed else np.nan for i, row in enumerate(known)])
 
 
 def measured(setup: Setup, params: PyTree, state: PyTree, test: Batch) -> tuple[np.ndarray, np.ndarray]:

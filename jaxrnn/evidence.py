@@ -17,6 +17,7 @@ from jaxrnn.cells import prepared, structure
 from jaxrnn.cells.compose import StackStep
 from jaxrnn.flow import Loss
 from jaxrnn.linearize import Step
+from jaxrnn.unroll import masked
 
 PyTree = Any
 Progress = Callable[[str, int, int], None]
@@ -172,7 +173,7 @@ def gather(
     found = _declared(step, params, state, xs, int(lengths.min()))
     if (lengths < todo.steps).any():
         xs = (xs, jnp.asarray(np.arange(todo.steps) < lengths[:, None]))
-        step, loss = _measure.Masked(step), None if loss is None else _measure.MaskedLoss(loss)
+        step, loss = masked(step), None if loss is None else _measure.MaskedLoss(loss)
     gradient = None
     model: tuple = (step, params, state, xs)
     same = _same(movement[chosen], state_rate[chosen], lengths)

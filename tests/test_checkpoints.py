@@ -91,7 +91,7 @@ def test_a_checkpoint_of_another_run_is_refused(like, facts, message, tmp_path):
         checkpoints.restore(tmp_path, like, facts)
 
 
-def test_a_byte_changed_anywhere_is_refused_or_changes_nothing(tmp_path):
+def test_a_byte_changed_or_cut_anywhere_is_refused(tmp_path):
     checkpoints.save(tmp_path / "whole", 10, tree(2.0), FACTS)
     checkpoints.save(tmp_path / "whole", 20, tree(), FACTS)
     files = sorted(p.relative_to(tmp_path / "whole") for p in (tmp_path / "whole" / "20").rglob("*") if p.is_file())
@@ -107,7 +107,7 @@ def test_a_byte_changed_anywhere_is_refused_or_changes_nothing(tmp_path):
             content[at] ^= 0x10
             (tmp_path / "hurt" / file).write_bytes(bytes(content[:at]) if cut else bytes(content))
             with pytest.raises(ValueError, match=r"hurt/20 is (damaged|of another).*(remove it to go on from step 10|give another folder)"):
-                equal(checkpoints.restore(tmp_path / "hurt", tree(), FACTS)[1], tree(3.0))
+                checkpoints.restore(tmp_path / "hurt", tree(), FACTS)
             shutil.rmtree(tmp_path / "hurt")
 
 

@@ -94,3 +94,23 @@ def test_somebodys_own_model_is_trained_on_its_own_loss():
     assert still.metric == pytest.approx([float(jax.vmap(whole)(test.xs, test.targets).mean())] * 2)
     plain, penalised = (comparison.train("trained", s, task, BUDGET) for s in (setup, remedies.apply("norm-regulariser", setup)))
     assert len({still.metric, plain.metric, penalised.metric}) == 3
+
+
+def test_a_ragged_model_of_ones_own_is_scored_to_the_ends_of_its_sequences():
+    step, loss = (lambda a, h, x: a * h + x), (lambda a, h, x, y: (h - y) ** 2)
+    ends = jnp.array([3, 5])
+    rows = lambda tail: tasks.Batch(jnp.ones((2, 5)).at[0, 3:].set(tail), jnp.ones((2, 5)), ends)
+    draw = lambda key, size: jax.tree.map(lambda leaf: leaf[:size], rows(9.0))
+    a, h = jnp.array(0.5), jnp.array(0.0)
+    still = lambda tail: comparison.own(step, a, h, loss, draw, rows(tail), learning_rate=1e-30)
+    found = [comparison.train("own", *still(tail), BUDGET._replace(seeds=(1,), batch=2)).metric[0] for tail in (0.0, 9.0)]
+    hs = [2 - 0.5 ** (t - 1) for t in range(1, 6)]  # h_t = ½ h_{t−1} + 1
+    expected = sum((value - 1) ** 2 for end in (3, 5) for value in hs[:end]) / 2
+    assert found == pytest.approx([expected] * 2)
+
+
+def test_a_seed_that_stops_where_it_has_solved_the_task_keeps_its_metric():
+    easy = adding(12)._replace(solved=lambda error: error < 100)
+    row = comparison.train("easy", remedies.setup("vanilla", easy, 4, length=12), easy, BUDGET, stop=True)
+    assert row.solved == (3, 3)
+    assert all(math.isfinite(value) for value in row.metric)

@@ -9,7 +9,7 @@ import jaxrnn
 ROOT = Path(jaxrnn.__file__).parent
 # design.md's table of rooms, lowest floor first: a module imports only from rows above its own, or from one named before it in its row.
 FLOORS = [
-    ["_tree", "_border", "_frames", "_atomic", "_archives", "theory", "initializers", "parametrize"],
+    ["_tree", "_border", "_frames", "_atomic", "_archives", "_shelf", "theory", "initializers", "parametrize"],
     ["linearize", "cells"],
     ["unroll", "adapters"],
     ["parallel", "spectra", "lyapunov", "flow"],

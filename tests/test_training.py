@@ -179,6 +179,16 @@ def test_a_log_gets_what_was_seen():
     assert got == [(2, ["clipped", "gradient_norm", "loss"]), (4, ["clipped", "gradient_norm", "loss"]), (5, ["clipped", "gradient_norm", "loss"])]
 
 
+def test_a_log_hears_the_share_of_clipped_updates_and_the_last_of_other_monitors():
+    got = {}
+    middle = float(np.median(fit().history["gradient_norm"]))
+    seen = {"clipped": monitors.clip_share(middle), "ratio": monitors.update_ratio()}
+    found = fit(steps=6, chunk=3, monitors=seen, log=lambda step, values: got.update({step: values})).history
+    assert got[6]["clipped"] == found["clipped"][3:].mean()
+    assert found["clipped"].mean() == 0.5
+    assert got[6]["ratio"]["W_hh"] == found["ratio"]["W_hh"][-1]
+
+
 def test_a_seed_ends_where_it_has_solved_the_task_and_the_others_go_on():
     keys = jax.random.split(KEY, 2)
     params = jax.tree.map(lambda leaf: jnp.stack([leaf, 0 * leaf]), PARAMS)

@@ -1,11 +1,11 @@
 """The shelf of recurrences: a file in this folder that registers a constructor is all it takes to add one."""
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
+from jaxrnn import _shelf
+from jaxrnn._shelf import Constructor
 from jaxrnn.cells.protocol import Cell
-
-Constructor = TypeVar("Constructor", bound=Callable[..., Cell])
 
 REGISTRY: dict[str, Callable[..., Cell]] = {}
 """Name -> constructor(n_in, n_hidden, **choices)."""
@@ -28,14 +28,4 @@ def register(equation: str, source: str) -> Callable[[Constructor], Constructor]
     Raises:
         ValueError: that name is taken.
     """
-
-    def decorate(constructor: Constructor) -> Constructor:
-        name = constructor.__name__
-        file = lambda made: made.__code__.co_filename  # one file may be read twice under two names, by doctest say
-        if name in REGISTRY and file(REGISTRY[name]) != file(constructor):
-            raise ValueError(f"a cell named {name!r} is registered already, by {REGISTRY[name].__module__}; choose another name")
-        REGISTRY[name] = constructor
-        DESCRIPTIONS[name] = Description(equation, source)
-        return constructor
-
-    return decorate
+    return _shelf.entry("cell", REGISTRY, DESCRIPTIONS, Description(equation, source))

@@ -1,6 +1,5 @@
 """``jaxrnn cells``: the recurrences, read from their registry alone."""
 
-import difflib
 import math
 
 import jax
@@ -9,7 +8,7 @@ from rich.table import Table
 
 from jaxrnn import cells, flow
 from jaxrnn._tree import layout
-from jaxrnn.cli.options import Cells, refusing
+from jaxrnn.cli.options import Cells, refusing, unknown
 
 _N_IN = 8
 _STRIDE = 4  # of the starting times of the horizon
@@ -22,8 +21,7 @@ def run(config: Cells, argv: list[str]) -> int:
         names = config.names or tuple(sorted(cells.REGISTRY))
         for name in names:
             if name not in cells.REGISTRY:
-                close = difflib.get_close_matches(name, cells.REGISTRY, 3)
-                raise ValueError(f"there is no cell {name!r}; " + (f"did you mean {' or '.join(close)}?" if close else "see jaxrnn cells"))
+                raise ValueError(unknown("cell", name, cells.REGISTRY, "see jaxrnn cells"))
     console = Console(highlight=False)
     table = Table("cell", "equation", "source", "state", "horizon", box=None, pad_edge=False)
     with console.status("") as status:

@@ -16,8 +16,8 @@ Told = Mapping[str, Any]
 def training(steps: int, baseline: float) -> Iterator[Any]:
     """A function ``told(name, updates made, what a training logs)``: loss beside its baseline, norm, clip share, λ₁, horizon, speed, time left."""
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.completed:.0f}/{task.total:.0f}"), TimeElapsedColumn(),
-               TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.speed:.0f} updates/s"), TextColumn("{task.fields[told]}"))  # fmt: skip
-    with Progress(*map(_calm, columns), console=Console(stderr=True), transient=True) as bar:
+               TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[told]}"))  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         tasks: dict[str, Any] = {}
         latest: dict[str, float] = {}
 
@@ -29,7 +29,9 @@ def training(steps: int, baseline: float) -> Iterator[Any]:
                 latest.clear()
                 tasks[name] = bar.add_task(name, total=steps, told="")
             latest.update(summary(values))
-            bar.update(tasks[name], completed=done, told=sentence(latest, baseline))
+            speed = bar.tasks[0].speed  # the only one
+            rate = f"{speed:.0f} updates/s, " if speed else ""
+            bar.update(tasks[name], completed=done, told=rate + sentence(latest, baseline))
 
         yield told
 
@@ -51,14 +53,3 @@ def sentence(shown: Mapping[str, float], baseline: float) -> str:
         "clipped": "clipped {:.0%}", "exponent": "λ₁ {:+.3f}", "horizon": "horizon {:.0f}",
     }  # fmt: skip
     return ", ".join(form.format(shown[name]) for name, form in forms.items() if name in shown)
-
-
-class _Speed(TextColumn):
-    """Updates a second, blank until they are known."""
-
-    def render(self, task: Any) -> Any:
-        return super().render(task) if task.speed else ""
-
-
-def _calm(column: Any) -> Any:
-    return _Speed(column.text_format) if isinstance(column, TextColumn) and "speed" in column.text_format else column

@@ -1,6 +1,5 @@
 """Options to a model and its sequences, every array in the wanted precision."""
 
-import difflib
 import importlib
 import inspect
 import sys
@@ -12,11 +11,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import adapters, cells, tasks
-from jaxrnn.cli.options import FILES, Diagnose
+from jaxrnn.cli.options import FILES, Diagnose, unknown
 from jaxrnn.tasks import Batch, Task
 
 PyTree = Any
-_LENGTH = 100  # of a synthetic task
+_LENGTH, _CHARACTERS = 100, 128  # steps of a synthetic task, and of text
+_APART = 0.2  # share of stored sequences that is held out from training
 _FIELDS = ("step", "params", "state", "xs", "targets", "loss", "lengths")
 
 
@@ -43,7 +43,7 @@ def load(config: Diagnose) -> Loaded:
     """The model and the sequences that the options name."""
     if config.from_ is not None:
         return _own(config)
-    task = _task(config)
+    task, _ = named_task("--data", config.data, config.length, held_out=_APART if trains(config) else 0.0, vocabulary=config.vocabulary)
     key = jax.random.key(config.seed)
     if config.weights is not None:
         bound = adapters.torch_weights(config.weights, str(config.kind), prefix=config.prefix, names=_names(config.names))
@@ -96,43 +96,25 @@ def _cell(config: Diagnose, task: Task) -> cells.Cell:
     return cells.with_readout(cell, task.n_out) if task.loss is not None else cell
 
 
-def named_task(given: str, length: int | None, *, held_out: float, default: int) -> tuple[Task, int]:
-    """The task of ``jaxrnn train --task`` and its number of steps; ``default``: the length or lag of a synthetic one where none is given."""
+def named_task(option: str, given: str, length: int | None, *, held_out: float, vocabulary: str | None = None) -> tuple[Task, int]:
+    """The task that an option names and its number of steps; without a length a synthetic one has 100, text 128, what is stored all."""
     kind, _, path = given.partition(":")
     if kind in FILES and path:
         if not Path(path).is_file():
-            raise ValueError(f"--task {given}: there is no file {path}")
-        task = tasks.text(path, length or 128, None, held_out) if kind == "text" else tasks.arrays(path, length, held_out)
-        if task.loss is None:
-            raise ValueError(f"--task {given} holds no targets, so there is nothing to learn; save an npz with xs and targets")
+            raise ValueError(f"{option} {given}: there is no file {path}")
+        if kind != "text" and Path(path).suffix != f".{kind}":
+            raise ValueError(f"{option} {given}: the file does not end in .{kind}; use npy:FILE.npy or npz:FILE.npz")
+        task = tasks.text(path, length or _CHARACTERS, vocabulary, held_out) if kind == "text" else tasks.arrays(path, length, held_out)
+        if held_out and task.loss is None:
+            raise ValueError(f"{option} {given} holds no targets, and to train needs some; save an npz with xs and targets")
     elif given not in tasks.REGISTRY:
-        close = difflib.get_close_matches(given, tasks.REGISTRY, 3)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"allowed are {', '.join(sorted(tasks.REGISTRY))}"
-        raise ValueError(f"there is no task {given!r}; {hint}")
+        allowed = f"allowed are {', '.join(sorted(tasks.REGISTRY))}, {', '.join(f'{k}:FILE' for k in FILES)}"
+        raise ValueError(f"{option}: {unknown('task', given, tasks.REGISTRY, allowed)}")
     elif "held_out" in inspect.signature(tasks.REGISTRY[given]).parameters:
         task = tasks.REGISTRY[given](length, held_out)
     else:
-        task = tasks.REGISTRY[given](length or default)
+        task = tasks.REGISTRY[given](length or _LENGTH)
     return task, jax.tree.leaves(task.sample(jax.random.key(0), 1).xs)[0].shape[1]
-
-
-def _task(config: Diagnose) -> Task:
-    apart = 0.2 if trains(config) else 0.0
-    kind, _, path = config.data.partition(":")
-    if kind in FILES and path:
-        if not Path(path).is_file():
-            raise ValueError(f"--data {config.data}: there is no file {path}")
-        if kind == "text":
-            return tasks.text(path, config.length or 128, config.vocabulary, apart)
-        if Path(path).suffix != f".{kind}":
-            raise ValueError(f"--data {config.data}: the file does not end in .{kind}; use npy:FILE.npy or npz:FILE.npz")
-        task = tasks.arrays(path, config.length, apart)
-        if trains(config) and task.loss is None:
-            raise ValueError(f"to train needs targets, and {path} holds none; save an npz with xs and targets")
-        return task
-    if config.data not in tasks.REGISTRY:
-        raise ValueError(f"--data {config.data} is unknown; allowed are {', '.join(tasks.REGISTRY)}, {', '.join(f'{k}:FILE' for k in FILES)}")
-    return named_task(config.data, config.length, held_out=apart, default=_LENGTH)[0]
 
 
 def _sequences(config: Diagnose, available: int | None) -> int:

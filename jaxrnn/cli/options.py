@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -97,73 +98,61 @@ class CompareReports:
 
 
 @dataclass
-class Train:
-    """Train a recurrent network on a task under observation: loss against the best guess without memory, gradient norm, exponents, horizon."""
-
+class _Training:
     task: str = "adding"
-    """What to learn: a task by name, or text:FILE, npy:FILE, npz:FILE."""
-    length: int | None = None
-    """Steps or lag of the task. [default: 100; of stored sequences all]"""
-    cell: str = "lstm"
-    """Recurrence; `jaxrnn cells` lists them."""
+    """What to learn: a task by name (`jaxrnn tasks` lists them), or text:FILE, npy:FILE, npz:FILE."""
     hidden: int = 128
     """Units per layer."""
-    layers: int = 1
-    """Layers, each fed the output of the one below."""
-    remedies: tuple[str, ...] = ("clipping",)
-    """What is to mend it, applied in this order: NAME, or NAME:KNOB=VALUE,KNOB=VALUE; none for nothing."""
     steps: int = 2000
     """Updates."""
     batch: int = 32
     """Sequences in an update."""
     learning_rate: float = 1e-3
     """Of Adam."""
-    seeds: int = 1
-    """How many seeds, each with weights and data of its own."""
     seed: int = 0
-    """The first of them."""
+    """The first seed."""
     every: int = 200
     """Updates between two evaluations, and between two checkpoints."""
+    precision: Literal["float32", "float64"] = "float32"
+    """Arithmetic."""
+
+
+@dataclass
+class Train(_Training):
+    """Train a recurrent network on a task under observation: loss against the best guess without memory, gradient norm, exponents, horizon."""
+
+    length: int | None = None
+    """Steps or lag of the task. [default: 100; of stored sequences all]"""
+    cell: str = "lstm"
+    """Recurrence; `jaxrnn cells` lists them."""
+    layers: int = 1
+    """Layers, each fed the output of the one below."""
+    remedies: tuple[str, ...] = ("clipping",)
+    """What is to mend it, applied in this order: NAME, or NAME:KNOB=VALUE,KNOB=VALUE; none for nothing."""
+    seeds: int = 1
+    """How many seeds, each with weights and data of its own."""
     until_solved: bool = False
     """End a seed where it has solved the task."""
     monitor_every: int = 100
     """Updates between two measurements of the leading exponent; 0: none."""
     tensorboard: bool = False
     """Write event files for TensorBoard too."""
-    precision: Literal["float32", "float64"] = "float32"
-    """Arithmetic."""
     out: Path = Path("jaxrnn-training")
     """Folder for config.json, log.jsonl, result.json and checkpoints; called again with the same options, training goes on from the last."""
 
 
 @dataclass
-class Compare:
+class Compare(_Training):
     """Train cells × remedies × lengths on one task from the same seeds: who solves it, how soon, at what cost, and what became of the exponents."""
 
-    task: str = "adding"
-    """What to learn; as for `jaxrnn train`."""
     cells: tuple[str, ...] = ("vanilla", "gru", "lstm")
     """Recurrences; `jaxrnn cells` lists them."""
     remedies: tuple[str, ...] = ("none", "clipping")
     """none, NAME, NAME:KNOB=VALUE,KNOB=VALUE, or several of these joined by +."""
     lengths: tuple[int, ...] = (100,)
     """Steps or lags of the task."""
-    hidden: int = 128
-    """Units of every cell."""
-    steps: int = 2000
-    """Updates of every arm."""
-    batch: int = 32
-    """Sequences in an update."""
-    learning_rate: float = 1e-3
-    """Of Adam."""
     seeds: int = 5
     """How many seeds, the same for every arm."""
-    seed: int = 0
-    """The first of them."""
-    every: int = 200
-    """Updates between two evaluations, and between two checkpoints."""
-    precision: Literal["float32", "float64"] = "float32"
-    """Arithmetic."""
     out: Path = Path("jaxrnn-compare")
     """Folder for compare.html, compare.json and the result of every arm; called again, what is done is read and what was cut goes on."""
 
@@ -190,6 +179,12 @@ class Tasks:
     """Which ones. [default: all]"""
     length: int = 100
     """Steps, or the lag, of the synthetic ones."""
+
+
+def unknown(what: str, given: str, known: Iterable[str], otherwise: str) -> str:
+    """That a name is not known, with those that are spelt alike, else with what to do."""
+    close = difflib.get_close_matches(given, list(known), 3)
+    return f"there is no {what} {given!r}; " + (f"did you mean {' or '.join(close)}?" if close else otherwise)
 
 
 FILES = ("text", "npy", "npz")

@@ -1,15 +1,13 @@
 """What the commands say in the terminal."""
 
-import math
-import statistics
 from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from jaxrnn import report
-from jaxrnn.comparison import Row, wilson
+from jaxrnn import _arms_page, report
+from jaxrnn.comparison import Row
 from jaxrnn.diagnosis import Comparison, Diagnosis
 
 _COLORS = {"stable": "green", "undecided": "yellow"}
@@ -49,37 +47,26 @@ def diagnosis(label: str, found: Diagnosis) -> None:
     console.print(table)
 
 
-def rows(found: Sequence[Row], metric: str, steps: int) -> None:
+def rows(found: Sequence[Row], metric: str) -> None:
     """What came of each arm of a comparison."""
-    run = [row for row in found if not row.skipped]
+    lines = _arms_page.table(found)
     console = Console(highlight=False)
-    if run:
+    if lines:
         table = Table("", "solved", "95 %", "after", "metric", "λ₁", "horizon", "ms", padding=(0, 1, 0, 0), box=None)
-        for row in run:
-            low, high = wilson(row.successes, len(row.solved))
-            solving = [s for s in row.solved if s]
-            moved = [f"{median(both[0]):{form}} → {median(both[1]):{form}}" for both, form in ((row.exponent, "+.3f"), (row.horizon, ".0f"))]
-            table.add_row(
-                row.name, f"{row.successes}/{len(row.solved)}", f"{low:.0%}–{high:.0%}", f"{median(solving):.0f}" if solving else f"> {steps}",
-                f"{median(row.metric):.4g}", *moved, f"{1e3 * row.seconds_per_step:.1f}",
-            )  # fmt: skip
+        for line in lines:
+            table.add_row(line.name, line.solved, line.interval, line.updates, line.final, line.exponent, line.horizon, line.cost)
         console.print(table)
         console.print(
             "solved: seeds, with Wilson's interval of their share; after: so many updates, median of those; "
-            f"metric: {metric}, median at the end, {run[0].baseline:.4g} without memory; "
+            f"metric: {metric}, median at the end, {', '.join(dict.fromkeys(line.baseline for line in lines))} without memory; "
             "λ₁ (nats per step) and horizon (steps): medians before → after training; ms: per update of one seed.",
             style="dim",
-        )  # fmt: skip
+        )
     for row in found:
         if row.skipped:
             console.print(f"• not run: {row.name}: {row.skipped}", markup=False)
         for failure in row.failures:
             console.print(f"• {row.name}: {failure}", markup=False)
-
-
-def median(values: Sequence[float]) -> float:
-    """Of those that are numbers; NaN of none."""
-    return statistics.median([v for v in values if not math.isnan(v)] or [math.nan])
 
 
 def comparison(found: Comparison, details: tuple[str, ...] = ()) -> None:

@@ -1,13 +1,12 @@
 """``jaxrnn tasks``: what there is to learn, read from the registry alone."""
 
-import difflib
 import inspect
 
 from rich.console import Console
 from rich.table import Table
 
 from jaxrnn import tasks
-from jaxrnn.cli.options import Tasks, refusing
+from jaxrnn.cli.options import Tasks, refusing, unknown
 
 _WIDE = 110  # columns from which the source has one of its own
 
@@ -26,8 +25,7 @@ def run(config: Tasks, argv: list[str]) -> int:
         names = config.names or tuple(sorted(tasks.REGISTRY))
         for name in names:
             if name not in tasks.REGISTRY:
-                close = difflib.get_close_matches(name, tasks.REGISTRY, 3)
-                raise ValueError(f"there is no task {name!r}; " + (f"did you mean {' or '.join(close)}?" if close else "see jaxrnn tasks"))
+                raise ValueError(unknown("task", name, tasks.REGISTRY, "see jaxrnn tasks"))
         for name in names:
             status.update(f"making {name}")
             variant, source = tasks.DESCRIPTIONS[name]

@@ -14,15 +14,13 @@ from jaxrnn.cli.options import BadInput, Train, refusing
 from jaxrnn.remedies import Setup
 from jaxrnn.training import monitors
 
-_LENGTH = 100  # of a synthetic task
-
 
 def run(config: Train, argv: list[str]) -> int:
     """Train, or go on, and write; 0, or 1 where every seed broke down."""
     _atomic.require_writable(config.out)
     configure(config.precision)
     with refusing():
-        task, length = named_task(config.task, config.length, held_out=0.2, default=_LENGTH)
+        task, length = named_task("--task", config.task, config.length, held_out=0.2)
         setup = _setup(config, task, length)
     config.out.mkdir(parents=True, exist_ok=True)
     _same_config(config)
@@ -46,7 +44,7 @@ def run(config: Train, argv: list[str]) -> int:
         row = comparison.train(label, setup, task, budget, folder=store, progress=progress, monitors=seen, stop=config.until_solved)
     facts = {"command": shlex.join(["jaxrnn", *argv]), "versions": versions(), "metric": task.metric_name, "row": comparison.plain(row)}
     _atomic.write(config.out / "result.json", json.dumps(facts, indent=1, allow_nan=False).encode())
-    show.rows([row], task.metric_name, config.steps)
+    show.rows([row], task.metric_name)
     print(config.out)
     return int(len(row.failures) == config.seeds)
 

@@ -87,12 +87,8 @@ def setup(cell: str, task: Task, n_hidden: int, *, layers: int = 1, length: int,
     require_at("layers", layers, 1, None, "the number of layers")
     names = inspect.signature(cells.REGISTRY[cell]).parameters
     part = lambda inside: tuple(sorted((name, value) for name, value in choices.items() if (name in names) == inside))
-    empty = Setup(_nothing, _nothing, _nothing, None, _nothing, adam(learning_rate))
-    return rebuilt(empty, Built(cell, task.n_in, n_hidden, task, length, layers, part(True), part(False)))
-
-
-def _nothing(*arguments: Any) -> Any:
-    raise NotImplementedError("a setup without a model")
+    built = Built(cell, task.n_in, n_hidden, task, length, layers, part(True), part(False))
+    return Setup(**_model(built), optimizer=adam(learning_rate))
 
 
 @functools.cache  # one object, one compilation
@@ -126,6 +122,11 @@ def rebuilt(setup: Setup, built: Built) -> Setup:
     >>> sorted(remedies.setups.rebuilt(made, made.built._replace(cell="lstm")).init_params(jax.random.key(0)))
     ['W_hh', 'W_hy', 'W_xh', 'b_h', 'b_y']
     """
+    return setup._replace(**_model(built))
+
+
+def _model(built: Built) -> dict[str, Any]:
+    """The fields of a ``Setup`` that are the model's; ValueError where its scales do not fit the cell."""
     cell = made(built)
     init_params = Start(cell, built)
     try:
@@ -134,7 +135,7 @@ def rebuilt(setup: Setup, built: Built) -> Setup:
         allowed = sorted({*_parameters(cells.REGISTRY[built.cell])[2:], *_parameters(_bare(built).init_params)[1:]})
         raise ValueError(f"{built.cell} cannot start with {dict(built.scales)}; its choices are {', '.join(allowed)}") from error
     loss = cells.readout_loss(cell, built.task.loss)  # type: ignore[arg-type]
-    return setup._replace(init_params=init_params, init_state=cell.init_state, step=cell.step, output=cell.output, loss=loss, built=built)
+    return dict(init_params=init_params, init_state=cell.init_state, step=cell.step, output=cell.output, loss=loss, built=built)
 
 
 def made(built: Built) -> cells.Cell:

@@ -1,11 +1,11 @@
 """The shelf of tasks: a file in this folder that registers a constructor is all it takes to add one."""
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
+from jaxrnn import _shelf
+from jaxrnn._shelf import Constructor
 from jaxrnn.tasks.protocol import Task
-
-Constructor = TypeVar("Constructor", bound=Callable[..., Task])
 
 REGISTRY: dict[str, Callable[..., Task]] = {}
 """Name -> constructor(length), which sets the lag, or constructor(length=None, held_out=0.0) where the sequences are stored."""
@@ -28,14 +28,4 @@ def register(variant: str, source: str) -> Callable[[Constructor], Constructor]:
     Raises:
         ValueError: that name is taken.
     """
-
-    def decorate(constructor: Constructor) -> Constructor:
-        name = constructor.__name__.replace("_", "-")
-        file = lambda made: made.__code__.co_filename  # one file may be read twice under two names, by doctest say
-        if name in REGISTRY and file(REGISTRY[name]) != file(constructor):
-            raise ValueError(f"a task named {name!r} is registered already, by {REGISTRY[name].__module__}; choose another name")
-        REGISTRY[name] = constructor
-        DESCRIPTIONS[name] = Description(variant, source)
-        return constructor
-
-    return decorate
+    return _shelf.entry("task", REGISTRY, DESCRIPTIONS, Description(variant, source), joined="-")

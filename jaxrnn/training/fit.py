@@ -41,7 +41,7 @@ class Fit(NamedTuple):
 
     params: PyTree  # after the last update; before the one that was not finite, where there was one
     optimizer_state: PyTree
-    history: dict[str, PyTree]  # "loss" and "gradient_norm" (steps,), and each monitor's (⌊steps / every⌋, ...); NaN once a seed has ended
+    history: dict[str, PyTree]  # "loss", "gradient_norm" (steps,), each monitor's (⌊steps / every⌋, ...); NaN, 0 or False once a seed has ended
     metric: np.ndarray  # (evaluations,) at the updates ``evaluated``; NaN once a seed has ended
     evaluated: np.ndarray  # (evaluations,) numbers of updates
     solved: np.ndarray  # () int: updates made when an evaluation first found the task solved, 0: never
@@ -92,7 +92,8 @@ def fit(
         over: seeds one after the other ("map") or side by side ("vmap"); ``faster`` measures which is quicker.
         chunk: most updates between two looks at the numbers; each chunk is one compiled loop.
         checkpoints: kept there; where the folder has one of this training, training goes on from it, bit for bit as if it had not stopped.
-        log: called after each chunk as ``log(updates made, {"loss": mean over the chunk, "gradient_norm": median, a monitor's last, "metric"})``.
+        log: called after each chunk as ``log(updates made, values)``: "loss" (mean over the chunk), "gradient_norm" (median), a monitor's last, of
+            a Boolean one its share, and "metric" where there was an evaluation.
 
     Returns:
         ``Fit``.
@@ -186,8 +187,8 @@ def _advance(run: _Run, kept: _Kept, to: int, steps: int, evaluation: Evaluation
     join = lambda old, new: np.concatenate([old, new], axis)
     kept = kept._replace(carry=carry, history=jax.tree.map(join, kept.history, cut))
     values = {"loss": np.mean(cut["loss"], axis), "gradient_norm": np.median(cut["gradient_norm"], axis)}
-    values |= {name: jax.tree.map(lambda leaf: leaf[..., -1] if leaf.ndim <= axis + 1 else leaf.take(-1, axis), cut[name])
-               for name, _ in run.spec.monitors if rows[name]}  # fmt: skip
+    told = lambda leaf: leaf.mean(axis) if leaf.dtype == bool else leaf.take(-1, axis)
+    values |= {name: jax.tree.map(told, cut[name]) for name, _ in run.spec.monitors if rows[name]}
     if evaluation is not None and (to % evaluation.every == 0 or to >= steps):
         kept, values["metric"] = _evaluated(run, kept, to, evaluation)
     if log is not None:
@@ -226,8 +227,8 @@ def _drawn(run: _Run, first: int, count: int) -> PyTree:
     """Batches that only the host can draw, (chunk, B, ...), or (S, chunk, B, ...); the last stands in beyond ``count``."""
 
     def rows(key: Array) -> PyTree:
-        part = [run.sample(jax.random.fold_in(key, first + min(i, count - 1)), run.spec.batch) for i in range(run.chunk)]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *part)
+        part = [run.sample(jax.random.fold_in(key, first + i), run.spec.batch) for i in range(count)]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *part, *[part[-1]] * (run.chunk - count))
 
     return rows(run.key) if run.seeds is None else jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(rows, run.key))
 

@@ -55,7 +55,7 @@ def update_ratio(every: int = 1) -> Monitor:
 
 
 def clip_share(threshold: float = 1.0, every: int = 1) -> Monitor:
-    """1 where the norm of the gradient lies above the threshold that it is clipped to, else 0; its mean is the share of clipped updates."""
+    """Whether the norm of the gradient lies above the threshold that it is clipped to; a log hears the share of a chunk's updates."""
     return Monitor(_Above(threshold), every)
 
 
@@ -123,4 +123,4 @@ class _Above:
     threshold: float
 
     def __call__(self, step: Step, seen: Seen) -> Array:
-        return (seen.gradient_norm > self.threshold).astype(seen.gradient_norm.dtype)
+        return seen.gradient_norm > self.threshold
