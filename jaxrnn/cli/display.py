@@ -17,7 +17,8 @@ def training(steps: int, baseline: float) -> Iterator[Any]:
     """A function ``told(name, updates made, what a training logs)``: loss beside its baseline, norm, clip share, λ₁, horizon, speed, time left."""
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.completed:.0f}/{task.total:.0f}"), TimeElapsedColumn(),
                TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[told]}"))  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         tasks: dict[str, Any] = {}
         latest: dict[str, float] = {}
 
