@@ -1,5 +1,6 @@
 """``jaxrnn train``: one cell, one task, some seeds, with what was seen on the way."""
 
+import importlib
 import json
 import shlex
 from dataclasses import asdict
@@ -22,6 +23,7 @@ def run(config: Train, argv: list[str]) -> int:
     with refusing():
         task, length = named_task("--task", config.task, config.length, held_out=0.2)
         setup = _setup(config, task, length)
+    importlib.import_module("orbax.checkpoint")  # missing, it is missed before anything is written
     config.out.mkdir(parents=True, exist_ok=True)
     _same_config(config)
     store = config.out / "checkpoints"
