@@ -158,7 +158,7 @@ def library(name: str, extra: str) -> ModuleType:
 
 def is_jax_function(layer: Any) -> bool:
     """Whether it is an activation of jax itself, which sees one time at a time; a function of the user's may pick steps of a sequence."""
-    return callable(layer) and str(getattr(layer, "__module__", None) or "").partition(".")[0] in ("jax", "flax")
+    return callable(layer) and hasattr(layer, "__name__") and str(layer.__module__).partition(".")[0] in ("jax", "flax")
 
 
 def _top(layers: Sequence[Layer]) -> int:
@@ -192,7 +192,7 @@ def _shown(step: Step, params: PyTree, state: PyTree, x: PyTree) -> Array:
 
 
 def _in_precision_of(params: PyTree, state: PyTree) -> PyTree:
-    kinds = [leaf.dtype for leaf in jax.tree.leaves(params) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
+    kinds = [kind for kind in map(jnp.result_type, jax.tree.leaves(params)) if jnp.issubdtype(kind, jnp.floating)]
     widest = jnp.result_type(*kinds) if kinds else None
     cast = lambda leaf: leaf.astype(widest) if widest is not None and jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
     return jax.tree.map(lambda leaf: cast(jnp.asarray(leaf)), state)

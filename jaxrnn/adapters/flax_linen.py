@@ -70,13 +70,15 @@ def flax_linen(
         return bound([Recurrent(Advance(make(module, method=call)))], params, None, state, keyed=keyed, read=read)
     layers: list[Layer] = []
     states: list[PyTree] = []
-    for path, layer in (found for name, layer in named.items() for found in _unfolded(nn, layer, (name,) if name else ())):
+    for path, layer in (found for name, part in named.items() for found in _unfolded(nn, part, (name,) if name else ())):
+        is_cell = isinstance(layer, nn.RNNCellBase)
+        if not is_cell:
+            _require_pointwise(nn, layer, keyed)
         _require_variables(params, path, layer, nn)
-        if isinstance(layer, nn.RNNCellBase):
+        if is_cell:
             layers.append(Recurrent(make(layer, path)))
             states += [_initial(layer)] if state is None else []
         else:
-            _require_pointwise(nn, layer, keyed)
             layers.append(Pointwise(make(layer, path) if isinstance(layer, nn.Module) else Function(layer)))
     return bound(layers, params, states, state, keyed=keyed)
 
@@ -123,8 +125,8 @@ def _initial(cell: Any) -> PyTree:
 def _require_pointwise(nn: Any, layer: Any, keyed: bool) -> None:
     if not is_jax_function(layer) and not isinstance(layer, (nn.Dense, nn.Embed, nn.Dropout, nn.LayerNorm, nn.RMSNorm, nn.BatchNorm)):
         raise ValueError(
-            f"a {type(layer).__name__} may mix times, which no step can; allowed are recurrent cells, RNN, Sequential, Dense, Embed, Dropout, norms and "
-            "activations of jax: bind the recurrent layers alone, or give call= and state="
+            f"a {type(layer).__name__} may mix times, which no step can; allowed are recurrent cells, RNN, Sequential, Dense, Embed, Dropout, norms "
+            "and activations of jax: bind the recurrent layers alone, or give call= and state="
         )
     if isinstance(layer, nn.Dropout) and layer.rate and not layer.deterministic and not keyed:
         raise ValueError("Dropout is active; make it with deterministic=True, or give keyed=True and pairs (x_t, key_t) as inputs")

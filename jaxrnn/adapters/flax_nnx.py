@@ -125,8 +125,8 @@ def _initial(nnx: Any, cell: Any) -> PyTree:
 def _require_pointwise(nnx: Any, layer: Any, keyed: bool) -> None:
     if not is_jax_function(layer) and not isinstance(layer, (nnx.Linear, nnx.Embed, nnx.Dropout, nnx.LayerNorm, nnx.RMSNorm, nnx.BatchNorm)):
         raise ValueError(
-            f"a {type(layer).__name__} may mix times, which no step can; allowed are recurrent cells, RNN, Sequential, lists, Linear, Embed, Dropout, norms "
-            "and activations of jax: bind the recurrent layers alone, or give call= and state="
+            f"a {type(layer).__name__} may mix times, which no step can; allowed are recurrent cells, RNN, Sequential, lists, Linear, Embed, "
+            "Dropout, norms and activations of jax: bind the recurrent layers alone, or give call= and state="
         )
     if isinstance(layer, nnx.Dropout) and layer.rate and not layer.deterministic and not keyed:
         raise ValueError("Dropout is active; call module.eval() before, or give keyed=True and pairs (x_t, key_t) as inputs")

@@ -50,7 +50,7 @@ def keras(layer: Any, *, state: PyTree | None = None, keyed: bool = False) -> Bo
     lib = library("keras", "keras")
     if lib.backend.backend() != "jax":
         raise ValueError(
-            f"Keras computes with {lib.backend.backend()}; set the environment variable KERAS_BACKEND=jax before keras is imported, and load your model"
+            f"Keras computes with {lib.backend.backend()}; set the environment variable KERAS_BACKEND=jax before keras is imported, load it anew"
         )
     found = list(_unfolded(lib, layer))
     params: OrderedDict[str, jax.Array] = OrderedDict()
@@ -95,7 +95,7 @@ class _Call:
         for name, weight in zip(self.names, weights, strict=True):
             if weight.dtype != layer.compute_dtype:
                 raise ValueError(
-                    f"{name} is {weight.dtype}, but {layer.name} computes in {layer.compute_dtype}; make it with dtype={str(weight.dtype)!r}"
+                    f"{name} is {weight.dtype}, but layer {layer.name} computes in {layer.compute_dtype}; make it with dtype={str(weight.dtype)!r}"
                 )
         for i, is_seed in enumerate(self.definition.seeds):
             if is_seed and key is not None:
