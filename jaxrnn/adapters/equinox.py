@@ -44,6 +44,13 @@ def equinox(
         ValueError: no recurrent layer; active dropout without ``keyed``.
 
     Source: the documentation of Equinox 0.13.
+
+    >>> import equinox as eqx
+    >>> import jax
+    >>> from jaxrnn import adapters
+    >>> bound = adapters.equinox([eqx.nn.LSTMCell(3, 4, key=jax.random.key(0)), jax.nn.relu, eqx.nn.GRUCell(4, 5, key=jax.random.key(1))])
+    >>> bound.state[0][0].shape, bound.state[1].shape
+    ((4,), (5,))
     """
     eqx = library("equinox", "equinox")
     params, static = eqx.partition(module, eqx.is_inexact_array)

@@ -49,6 +49,14 @@ def flax_linen(
             dropout without ``keyed``; variables that are missing.
 
     Source: the documentation of ``flax.linen``, flax 0.12.
+
+    >>> import flax.linen as nn
+    >>> import jax, jax.numpy as jnp
+    >>> from jaxrnn import adapters
+    >>> model = nn.Sequential([nn.RNN(nn.LSTMCell(4)), nn.Dense(2)])
+    >>> bound = adapters.flax_linen(model, model.init(jax.random.key(0), jnp.zeros((5, 3), "float32")))
+    >>> [leaf.shape for leaf in bound.state], bound.output(bound.params, bound.state, jnp.zeros(3, "float32")).shape
+    ([(4,), (4,)], (2,))
     """
     nn = library("flax.linen", "flax")
     named = module if isinstance(module, Mapping) else {"": module}

@@ -47,6 +47,12 @@ def flax_nnx(
             dropout without ``keyed``.
 
     Source: the documentation of ``flax.nnx``, flax 0.12.
+
+    >>> from flax import nnx
+    >>> from jaxrnn import adapters
+    >>> bound = adapters.flax_nnx([nnx.RNN(nnx.LSTMCell(3, 4, rngs=nnx.Rngs(0))), nnx.GRUCell(4, 5, rngs=nnx.Rngs(1))])
+    >>> bound.state[0][0].shape, bound.state[1].shape
+    ((4,), (5,))
     """
     nnx = library("flax.nnx", "flax")
     layers_given = list(module) if isinstance(module, (list, tuple)) else [module]

@@ -48,6 +48,15 @@ def haiku(
         ValueError: no core; params without its names.
 
     Source: the documentation of dm-haiku 0.0.17.
+
+    >>> import haiku as hk
+    >>> import jax, jax.numpy as jnp
+    >>> from jaxrnn import adapters
+    >>> make = lambda: hk.LSTM(4)
+    >>> net = hk.transform(lambda xs: hk.dynamic_unroll(core := make(), xs, core.initial_state(None))[0])
+    >>> bound = adapters.haiku(make, net.init(jax.random.key(0), jnp.zeros((5, 3))))
+    >>> bound.state.hidden.shape
+    (4,)
     """
     hk = library("haiku", "haiku")
     if not callable(make) or isinstance(make, hk.Module):

@@ -46,6 +46,12 @@ def keras(layer: Any, *, state: PyTree | None = None, keyed: bool = False) -> Bo
     Layers compute in the precision of their dtype policy: for float64 make them with ``dtype="float64"``.
 
     Source: the documentation of Keras 3.
+
+    >>> import keras
+    >>> from jaxrnn import adapters
+    >>> bound = adapters.keras(keras.Sequential([keras.Input((None, 3)), keras.layers.LSTM(4), keras.layers.Dense(2)]))
+    >>> list(bound.params), [leaf.shape for leaf in bound.state]
+    (['0/kernel', '0/recurrent_kernel', '0/bias', '1/kernel', '1/bias'], [(4,), (4,)])
     """
     lib = library("keras", "keras")
     if lib.backend.backend() != "jax":
