@@ -1,10 +1,10 @@
 """How a foreign model becomes ``Bound(step, params, state, output)``: four things that every analysis takes."""
 
-from jaxrnn.adapters.equinox import equinox
-from jaxrnn.adapters.flax_linen import flax_linen
-from jaxrnn.adapters.flax_nnx import flax_nnx
-from jaxrnn.adapters.haiku import haiku
-from jaxrnn.adapters.keras import keras
+from jaxrnn.adapters.eqx import equinox
+from jaxrnn.adapters.linen import flax_linen
+from jaxrnn.adapters.nnx import flax_nnx
+from jaxrnn.adapters.hk import haiku
+from jaxrnn.adapters.keras3 import keras
 from jaxrnn.adapters.protocol import Bound
 from jaxrnn.adapters.weights import torch_weights
 
