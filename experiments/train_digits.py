@@ -7,6 +7,7 @@ standard error is about one point.
 """
 
 import argparse
+import functools
 from dataclasses import dataclass
 
 import jax
@@ -32,11 +33,14 @@ def main(settings: Settings) -> None:
     """Print the accuracy of every seed."""
     task, n = tasks.digits(settings.length, held_out=0.2), settings.hidden
     encoded = cells.with_encoder(cells.lru(n, n, r_min=0.8, r_max=0.99), 1, n)
+    gru = cells.gru(1, n)
+    kept = gru._replace(init_params=functools.partial(gru.init_params, update_bias=1.0))
     recurrences = {
         "LRU, dense and gelu around": cells.with_readout(encoded, task.n_out, 2 * n),
         "expRNN, modReLU": cells.with_readout(cells.exprnn(1, n), task.n_out),
         "LSTM, forget bias 1": cells.with_readout(cells.lstm(1, n), task.n_out),
-        "GRU": cells.with_readout(cells.gru(1, n), task.n_out),
+        "GRU": cells.with_readout(gru, task.n_out),
+        "GRU, update bias 1": cells.with_readout(kept, task.n_out),
         "vanilla tanh": cells.with_readout(cells.vanilla(1, n), task.n_out),
         "orthogonal-init tanh": cells.with_readout(cells.vanilla(1, n, init="orthogonal"), task.n_out),
     }
@@ -51,4 +55,6 @@ def main(settings: Settings) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="cells whose name holds this")
-    main(Settings(only=parser.parse_args().only))
+    parser.add_argument("--first-seed", type=int, default=Settings.seeds[0], help="of three")
+    given = parser.parse_args()
+    main(Settings(only=given.only, seeds=tuple(range(given.first_seed, given.first_seed + 3))))

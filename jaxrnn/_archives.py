@@ -1,9 +1,12 @@
 """Which arrays does a file hold: read whole, nothing unpickled."""
 
+import importlib
 import io
 import os
+import pickle
+import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +17,7 @@ import numpy as np
 _DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16, "C64": np.complex64, "BOOL": np.bool_}
 _DTYPES |= {f"{letter}{bits}": np.dtype(f"{kind}{bits // 8}") for letter, kind in (("I", "i"), ("U", "u")) for bits in (8, 16, 32, 64)}
 _LISTED = 12  # as many arrays as a message can name and still be read
+_UNPACKED, _RATIO = 4 * 2**30, 20  # bytes an archive may unpack to, whatever its own size, and how often its own size beyond
 
 
 class Archive(NamedTuple):
@@ -30,14 +34,16 @@ class Archive(NamedTuple):
 
 
 def read(path: str | os.PathLike[str], suffixes: tuple[str, ...], save: str) -> Archive:
-    """All arrays of an ``.npy`` (one, named ``""``), ``.npz`` or ``.safetensors`` file, whichever of these ``suffixes`` allow.
+    """All arrays of an ``.npy`` (one, named ``""``), ``.npz``, ``.safetensors`` or ``.pt`` file, whichever of these ``suffixes`` allow.
+
+    A ``.pt`` (or ``.pth``) is read by torch's own weights-only loading, the tensors of nested dictionaries by the names on the way joined by dots.
 
     ``save`` tells the user how to write such a file.
 
     Raises:
         FileNotFoundError, OSError: there is no such file, or it may not be read.
-        ModuleNotFoundError: the file needs the package safetensors.
-        ValueError: another kind of file, one that is damaged or empty, or one that holds pickled objects.
+        ModuleNotFoundError: the file needs the package safetensors, or torch.
+        ValueError: another kind of file, one that is damaged or empty, that holds pickled objects, or that would unpack to far more than it is.
     """
     path = Path(path)
     if not path.is_file():
@@ -46,7 +52,9 @@ def read(path: str | os.PathLike[str], suffixes: tuple[str, ...], save: str) -> 
     if suffix not in suffixes:
         raise ValueError(f"{path} ends in {path.suffix!r}; allowed is {_either(suffixes)}. {save}")
     if suffix == ".safetensors":
-        _require_safetensors(path)
+        _require_package(path, "safetensors", 'install it with: pip install "jaxrnn[torch]"')
+    if suffix in (".pt", ".pth"):
+        _require_package(path, "torch", f"install torch, or save a file that needs none. {save}")
     content = path.read_bytes()
     try:
         arrays = _READERS[suffix](content)
@@ -61,14 +69,26 @@ def read(path: str | os.PathLike[str], suffixes: tuple[str, ...], save: str) -> 
 
 
 def _either(suffixes: tuple[str, ...]) -> str:
-    return " or ".join(suffixes)
+    return ", ".join(suffixes[:-1]) + " or " * (len(suffixes) > 1) + suffixes[-1]
 
 
 class _Refused(Exception):
     """The file is whole, and yet not read."""
 
 
+def _require_small(content: bytes) -> None:
+    """Refuse a zip file that says it unpacks to very much more than it is, before anything is unpacked."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > max(_UNPACKED, _RATIO * len(content)):
+        raise _Refused(
+            f"the file of {len(content) / 1e6:.3g} MB unpacks to {unpacked / 1e9:.3g} GB; at most {_UNPACKED / 1e9:.2g} GB, or {_RATIO} times the "
+            "file, are read: save its arrays without compression"
+        )
+
+
 def _npz(content: bytes) -> dict[str, np.ndarray]:
+    _require_small(content)
     arrays = {}
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         for member in archive.namelist():
@@ -99,16 +119,46 @@ def _safetensors(content: bytes) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _require_safetensors(path: Path) -> None:
+def _torch(content: bytes) -> dict[str, np.ndarray]:
+    import torch
+
+    if zipfile.is_zipfile(io.BytesIO(content)):
+        _require_small(content)
     try:
-        import safetensors  # noqa: F401
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what else the unpickler might not support
+            found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise _Refused(
+            "torch's weights-only loading refuses it: it is damaged, or holds more than tensors, which could run any code. "
+            "Where the model is, save model.state_dict() alone"
+        ) from error
+    return dict(_tensors(found, ""))
+
+
+def _tensors(tree: object, name: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Dense tensors of nested dictionaries, with their names; half precision that NumPy lacks as float32, which holds it exactly."""
+    import torch
+
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from _tensors(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(tree, torch.Tensor) and tree.layout == torch.strided and not tree.is_quantized:
+        dense = tree.detach()
+        yield name, (dense.float() if dense.dtype == torch.bfloat16 else dense).resolve_conj().resolve_neg().numpy()
+
+
+def _require_package(path: Path, package: str, otherwise: str) -> None:
+    try:
+        importlib.import_module(package)
     except ModuleNotFoundError as error:
-        message = f'reading {path} needs the package safetensors; install it with: pip install "jaxrnn[torch]"'
-        raise ModuleNotFoundError(message, name="safetensors") from error
+        raise ModuleNotFoundError(f"reading {path} needs the package {package}; {otherwise}", name=package) from error
 
 
 _READERS: dict[str, Callable[[bytes], dict[str, np.ndarray]]] = {
     ".npy": lambda content: {"": _npy("", content)},
     ".npz": _npz,
     ".safetensors": _safetensors,
+    ".pt": _torch,
+    ".pth": _torch,
 }

@@ -265,7 +265,9 @@ BAD = {
     "unknown kind": (None, {"kind": "gru"}, ValueError, r"unknown kind 'gru'; allowed are torch-rnn, torch-gru, torch-lstm"),
     "unknown activation": (None, {"kind": "torch-rnn", "activation": "sigmoid"}, ValueError, r"unknown activation 'sigmoid'; .* tanh or relu"),
     "activation of a gru": (None, GRU | {"activation": "relu"}, ValueError, r"applies to torch-rnn only.*leave it out"),
-    "prefix and names": (None, GRU | {"prefix": "enc", "names": {}}, ValueError, r"both given"),
+    "prefix and names": (
+        None, GRU | {"prefix": "enc", "names": {}}, ValueError, r"names was given with prefix, layer or direction; .*leave the others out",
+    ),
     "names no mapping": (None, GRU | {"names": ["a"]}, TypeError, r"names must map roles to names of arrays, given \['a'\]"),
     "names of numbers": (None, GRU | {"names": {"weight_ih": 3}}, TypeError, r"names must map roles"),
     "unknown role": (None, GRU | {"names": {"w": "weight_ih_l0"}}, ValueError, r"unknown role 'w' in names; allowed are weight_ih, weight_hh"),
@@ -332,15 +334,15 @@ def test_bad_weights_are_refused_with_what_to_do(case, tmp_path):
 
 
 def test_a_file_that_is_not_there_or_of_another_kind_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"there is no file .*none.npz; give the path of a file that ends in .npz or .safetensors"):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*none.npz; give the path of a file that ends in .npz, .safetensors, .pt or .pth"):
         adapters.torch_weights(tmp_path / "none.npz", "torch-gru")
     with pytest.raises(FileNotFoundError, match="there is no file"):
         adapters.torch_weights(tmp_path, "torch-gru")
-    for suffix in (".pt", ".pth", ""):
+    for suffix in (".bin", ".pkl", ""):
         path = tmp_path / f"model{suffix}"
         path.write_bytes(b"\x80\x02")
         with pytest.raises(
-            ValueError, match=rf"(?s)ends in '{re.escape(suffix)}'; allowed is .npz or .safetensors.*\n.*import numpy.*\n.*np.savez\("
+            ValueError, match=rf"(?s)ends in '{re.escape(suffix)}'; allowed is .npz, .safetensors, .pt or .pth.*\n.*import numpy.*\n.*np.savez\("
         ):
             adapters.torch_weights(path, "torch-gru")
 

@@ -203,7 +203,7 @@ BAD = {
     "learning rate of nothing": (["--learning-rate", "0"], "--learning-rate 0.0 must be a finite number above 0"),
     "learning rate is inf": (["--learning-rate", "inf"], "--learning-rate inf must be a finite number above 0"),
     "kind without weights": (["--kind", "torch-gru"], "--kind need --weights"),
-    "weights without kind": (["--weights", "w.npz"], "--weights needs --kind torch-rnn, torch-gru or torch-lstm"),
+    "half of weights without any": (["--direction", "reverse"], "--direction need --weights"),
     "weights and a cell": (["--weights", "w.npz", "--kind", "torch-gru", "--hidden", "8"], "--weights brings its own cell: leave out --hidden"),
     "weights to be trained": (
         ["--weights", "w.npz", "--kind", "torch-gru", "--train-steps", "2"],

@@ -1,11 +1,12 @@
 """How a foreign model becomes ``Bound(step, params, state, output)``: four things that every analysis takes."""
 
 from jaxrnn.adapters.eqx import equinox
+from jaxrnn.adapters.hk import haiku
+from jaxrnn.adapters.inspection import Recurrence, inspect
+from jaxrnn.adapters.keras3 import keras
 from jaxrnn.adapters.linen import flax_linen
 from jaxrnn.adapters.nnx import flax_nnx
-from jaxrnn.adapters.hk import haiku
-from jaxrnn.adapters.keras3 import keras
 from jaxrnn.adapters.protocol import Bound
 from jaxrnn.adapters.weights import torch_weights
 
-__all__ = ["Bound", "equinox", "flax_linen", "flax_nnx", "haiku", "keras", "torch_weights"]
+__all__ = ["Bound", "Recurrence", "equinox", "flax_linen", "flax_nnx", "haiku", "inspect", "keras", "torch_weights"]

@@ -1,12 +1,12 @@
 """How a file of torch's recurrent weights becomes a built-in cell, without torch.
 
-``read`` tells which arrays there are, ``_find`` which of them plays which role, ``_fitted`` whether their shapes agree.
+``read`` tells which arrays there are, ``roles`` what their names say, ``_find`` which of them is meant, ``_fitted`` whether their shapes agree.
 """
 
 import os
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,10 +32,12 @@ _BY_HAND = 'say which array is which with names={"weight_ih": ..., "weight_hh": 
 
 def torch_weights(
     path: str | os.PathLike[str],
-    kind: str,
+    kind: str | None = None,
     *,
     prefix: str = "",
     names: Mapping[str, str] | None = None,
+    layer: int | None = None,
+    direction: str | None = None,
     activation: str = "tanh",
 ) -> Bound:
     """A built-in cell with the weights of ``torch.nn.RNN``, ``GRU`` or ``LSTM`` (or their cells) from a file.
@@ -44,24 +46,30 @@ def torch_weights(
     product; torch-lstm: gates i, f, g, o. One layer gives the plain cell, several ``cells.stack`` of them.
 
     Args:
-        path: an ``.npz`` or ``.safetensors`` file; the latter needs ``pip install "jaxrnn[torch]"``.
-        kind: ``torch-rnn``, ``torch-gru`` or ``torch-lstm``.
+        path: an ``.npz``, ``.safetensors`` or ``.pt`` file; ``.safetensors`` needs ``pip install "jaxrnn[torch]"``, ``.pt`` needs torch, whose
+            weights-only loading alone reads it: nothing is ever unpickled.
+        kind: ``torch-rnn``, ``torch-gru`` or ``torch-lstm``; None: what the shape of ``weight_hh`` says, (n, n), (3n, n) or (4n, n).
         prefix: what the wanted names begin with, at their start or after a separator: ``enc`` finds ``enc_w_ih`` and
             ``model.enc.weight_ih_l0``. A name's role is read from ``weight_ih``, ``w_ih``, ``weight_hh``, ``bias_ih``, …
             in it, its layer from ``_l0``, ``_l1``, … or a number at its end, 0 without one.
         names: role -> name of the array, instead of patterns: ``{"weight_ih": "input.kernel", …}``, for several layers
             ``{"weight_ih_l0": …}``. An array that is not named is not read; biases that are not named are zero.
+        layer: one layer alone, 0 the lowest; None: all.
+        direction: ``forward`` or ``reverse`` half of a bidirectional network; the reverse half reads a sequence from its end, so reverse the
+            sequence. Above the lowest layer each half reads both halves below, (h forward, h reverse), so such layers are taken one by one.
         activation: φ of torch-rnn, ``tanh`` or ``relu``.
 
     Returns:
-        ``Bound``; ``state`` is zero, ``output`` is the top layer's h. Weights keep their floating dtype (the widest, where
-        they differ; half precisions become float32); float64 needs ``jax_enable_x64``, as everywhere in JAX.
+        ``Bound``; ``state`` is zero, ``output`` is the top layer's h. Torch's two biases stay apart, ``b_x`` and ``b_h``, so that
+        ``adapters.export_params`` gives back the same numbers. Weights keep their floating dtype (the widest, where they differ; half
+        precisions become float32); float64 needs ``jax_enable_x64``, as everywhere in JAX.
 
     Raises:
-        FileNotFoundError, ModuleNotFoundError: no such file; the package safetensors is missing.
+        FileNotFoundError, ModuleNotFoundError: no such file; the package safetensors, or torch, is missing.
         TypeError: weights that are not real floats.
-        ValueError: a file that is damaged, of another kind or pickled; arrays that are missing, ambiguous, misshapen or
-            not finite; both directions of a bidirectional layer, or a projection (``proj_size``), which no built-in cell has.
+        ValueError: a file that is damaged, of another kind, with more than arrays in it, or that unpacks to far more than it is; arrays that
+            are missing, ambiguous, misshapen or not finite; both directions of a bidirectional layer, or a projection (``proj_size``),
+            which no built-in cell has.
 
     Source: the documentation of ``torch.nn.RNN``, ``torch.nn.GRU``, ``torch.nn.LSTM``, torch 2.
 
@@ -71,65 +79,148 @@ def torch_weights(
     >>> draw = np.random.default_rng(0).standard_normal
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     np.savez(f"{folder}/weights.npz", enc_w_ih=draw((12, 2)), enc_w_hh=draw((12, 4)))
-    ...     bound = adapters.torch_weights(f"{folder}/weights.npz", "torch-gru", prefix="enc")
+    ...     bound = adapters.torch_weights(f"{folder}/weights.npz", prefix="enc")
     >>> bound.state.shape, {name: leaf.shape for name, leaf in bound.params.items()}
     ((4,), {'W_hh': (12, 4), 'W_xh': (12, 2), 'b_h': (12,), 'b_x': (12,)})
     """
-    _require_choices(kind, prefix, names, activation)
-    file = read(path, (".npz", ".safetensors"), _SAVE)
-    layers = _complete(file, _find(file, prefix) if names is None else _named(file, names))
+    _require_choices(kind, prefix, names, layer, direction, activation)
+    return from_archive(open_weights(path), kind, prefix=prefix, names=names, layer=layer, direction=direction, activation=activation)
+
+
+def open_weights(path: str | os.PathLike[str]) -> Archive:
+    """All arrays of a file of weights."""
+    return read(path, (".npz", ".safetensors", ".pt", ".pth"), _SAVE)
+
+
+def from_archive(
+    file: Archive,
+    kind: str | None,
+    *,
+    prefix: str = "",
+    names: Mapping[str, str] | None = None,
+    layer: int | None = None,
+    direction: str | None = None,
+    activation: str = "tanh",
+) -> Bound:
+    """As ``torch_weights``, of a file already read."""
+    layers = _complete(file, _find(file, prefix, layer, direction) if names is None else _named(file, names))
+    kind = kind or _kind(file, layers[0], activation)
     dtype = _common_dtype(file, layers)
     fitted: list[dict[str, np.ndarray]] = []
-    for layer in layers:
-        fitted.append(_fitted(file, layer, kind, fitted[-1]["weight_hh"].shape[1] if fitted else None, dtype))
+    for one in layers:
+        fitted.append(_fitted(file, one, kind, fitted[-1]["weight_hh"].shape[1] if fitted else None, dtype))
     built = [_cell(kind, activation, weights) for weights in fitted]
     cell, params = built[0] if len(built) == 1 else (cells.stack(*(c for c, _ in built)), {"layers": tuple(p for _, p in built)})
     params = jax.tree.map(jnp.asarray, params)
     return Bound(cell.step, params, cell.init_state(params), cell.output)
 
 
-def _require_choices(kind: str, prefix: str, names: Mapping[str, str] | None, activation: str) -> None:
-    if kind not in GATES:
+def _require_choices(
+    kind: str | None, prefix: str, names: Mapping[str, str] | None, layer: int | None, direction: str | None, activation: str
+) -> None:
+    if kind is not None and kind not in GATES:
         raise ValueError(f"unknown kind {kind!r}; allowed are {', '.join(GATES)}")
     if activation not in ("tanh", "relu"):
         raise ValueError(f"unknown activation {activation!r}; torch-rnn has tanh or relu")
-    if activation != "tanh" and kind != "torch-rnn":
+    if activation != "tanh" and kind not in (None, "torch-rnn"):
         raise ValueError(f"activation={activation!r} applies to torch-rnn only; the gates of {kind} are fixed: leave it out")
     if not isinstance(prefix, str):
         raise TypeError(f"prefix must be a string, given {prefix!r}")
     if names is not None and not (isinstance(names, Mapping) and all(isinstance(v, str) for pair in names.items() for v in pair)):
         raise TypeError(f"names must map roles to names of arrays, given {names!r}; {_BY_HAND}")
-    if prefix and names is not None:
-        raise ValueError("prefix and names were both given; names are whole names of arrays: leave prefix out")
+    if direction not in (None, "forward", "reverse"):
+        raise ValueError(f"unknown direction {direction!r}; allowed are forward and reverse")
+    if layer is not None and (not isinstance(layer, int) or layer < 0):
+        raise ValueError(f"layer must be a number from 0, the lowest, given {layer!r}")
+    if names is not None and (prefix or layer is not None or direction is not None):
+        raise ValueError("names was given with prefix, layer or direction; names are whole names of the wanted arrays: leave the others out")
 
 
-def _find(file: Archive, prefix: str) -> dict[tuple[int, str], str]:
-    """(layer, role) -> name of the one array whose name says so."""
-    begins = re.compile(rf"(?:^|.*[^A-Za-z0-9]){re.escape(prefix)}", re.DOTALL)
-    matches = [m for m in map(_NAME.fullmatch, file.arrays) if m and begins.match(m[1])]
-    under = f" under prefix {prefix!r}" if prefix else ""
-    for match in matches:
-        if match[3].lower() == "hr":
-            raise ValueError(f"{file.path} holds a projected recurrence ({match[0]!r}){under}; no built-in cell has proj_size. {_otherwise()}")
-        if "reverse" in match[4].lower():
-            raise ValueError(
-                f"{file.path} holds a bidirectional recurrence ({match[0]!r}){under}: its backward half reads the future, which no step does. "
-                f"{_otherwise()}"
-            )
-    if len({m[1] for m in matches}) > 1:
-        raise ValueError(_ambiguous(file, [m[0] for m in matches], f"more than one recurrence{under}"))
-    found: dict[tuple[int, str], list[str]] = {}
-    for match in matches:
-        role = ("weight_" if match[2][0] in "wW" else "bias_") + match[3].lower()
+class Role(NamedTuple):
+    """What the name of an array says."""
+
+    name: str
+    module: str  # what stands before
+    layer: int
+    reverse: bool
+    role: str  # of ``_ROLES``, or weight_hr of a projection
+
+
+def roles(file: Archive) -> list[Role]:
+    """Every array whose name says that it is of a recurrence."""
+    found = []
+    for match in filter(None, map(_NAME.fullmatch, file.arrays)):
         number = re.search(r"_l(\d+)", match[4], re.IGNORECASE) or re.search(r"(\d+)$", match[4])
-        found.setdefault((int(number[1]) if number else 0, role), []).append(match[0])
-    for (layer, role), same in found.items():
-        if len(same) > 1:
-            raise ValueError(_ambiguous(file, same, f"more than one {role} of layer {layer}{under}"))
-    if not found:
+        role = ("weight_" if match[2][0] in "wW" else "bias_") + match[3].lower()
+        found.append(Role(match[0], match[1], int(number[1]) if number else 0, "reverse" in match[4].lower(), role))
+    return found
+
+
+def under(file: Archive, prefix: str) -> list[Role]:
+    """Those whose module begins with a prefix, at its start or after a separator."""
+    begins = re.compile(rf"(?:^|.*[^A-Za-z0-9]){re.escape(prefix)}", re.DOTALL)
+    return [role for role in roles(file) if begins.match(role.module)]
+
+
+def _find(file: Archive, prefix: str, layer: int | None, direction: str | None) -> dict[tuple[int, str], str]:
+    """(layer, role) -> name of the one array whose name says so."""
+    matches = under(file, prefix)
+    where = f" under prefix {prefix!r}" if prefix else ""
+    if not matches:
         wanted = "names with weight_ih (or w_ih) and weight_hh (or w_hh) in them"
-        raise ValueError(f"{file.path} has no recurrent weights{under}: wanted are {wanted}, it holds {file.listed()}; {_BY_HAND}")
+        raise ValueError(f"{file.path} has no recurrent weights{where}: wanted are {wanted}, it holds {file.listed()}; {_BY_HAND}")
+    for match in matches:
+        if match.role.endswith("hr"):
+            raise ValueError(f"{file.path} holds a projected recurrence ({match.name!r}){where}; no built-in cell has proj_size. {_otherwise()}")
+    if len({match.module for match in matches}) > 1:
+        raise ValueError(_ambiguous(file, [match.name for match in matches], f"more than one recurrence{where}"))
+    chosen = _of_direction(file, matches, layer, direction, where)
+    numbers = sorted({match.layer for match in chosen})
+    if layer is not None:
+        chosen = [match._replace(layer=0) for match in chosen if match.layer == layer]
+        if not chosen:
+            raise ValueError(f"{file.path} has no layer {layer}{where}; it has {', '.join(map(str, numbers))}")
+    found: dict[tuple[int, str], list[str]] = {}
+    for match in chosen:
+        found.setdefault((match.layer, match.role), []).append(match.name)
+    for (number, role), same in found.items():
+        if len(same) > 1:
+            raise ValueError(_ambiguous(file, same, f"more than one {role} of layer {number if layer is None else layer}{where}"))
     return {key: same[0] for key, same in found.items()}
+
+
+def _of_direction(file: Archive, matches: list[Role], layer: int | None, direction: str | None, where: str) -> list[Role]:
+    """The half of a bidirectional recurrence that is wanted; all of another."""
+    backward = [match for match in matches if match.reverse]
+    if not backward:
+        if direction == "reverse":
+            raise ValueError(f"{file.path} has no reverse direction{where}; leave direction out")
+        return matches
+    if direction is None:
+        raise ValueError(
+            f"{file.path} holds a bidirectional recurrence ({backward[0].name!r}){where}: its backward half reads the future, which no step does. "
+            f"Take one half with direction='forward' or 'reverse'. {_otherwise()}"
+        )
+    if layer is None and any(match.layer for match in matches):
+        raise ValueError(
+            f"{file.path} holds a bidirectional recurrence of several layers{where}: those above the lowest read both halves below. Take them one by "
+            "one, with layer=0, 1, …"
+        )
+    return [match for match in matches if match.reverse == (direction == "reverse")]
+
+
+def _kind(file: Archive, layer: Layer, activation: str) -> str:
+    """What the shape of weight_hh says that it is."""
+    name = layer["weight_hh"]
+    shape = file.arrays[name].shape
+    found = next((kind for kind, gates in GATES.items() if len(shape) == 2 and shape[1] and shape[0] == gates * shape[1]), None)
+    if found is None:
+        turned = len(shape) == 2 and any(shape[1] == gates * shape[0] for gates in GATES.values())
+        why = "it is laid out the other way round: save its transpose" if turned else "it is not of torch's RNN, GRU or LSTM"
+        raise ValueError(f"array {name!r} of {file.path} has shape {shape}; weight_hh must be (n, n), (3 × n, n) or (4 × n, n): {why}")
+    if activation != "tanh" and found != "torch-rnn":
+        raise ValueError(f"activation={activation!r} applies to torch-rnn only; {file.path} holds a {found}: leave it out")
+    return found
 
 
 def _otherwise() -> str:
@@ -225,10 +316,9 @@ def _misfit(shape: tuple[int, ...], kind: str) -> str:
 
 
 def _cell(kind: str, activation: str, weights: dict[str, np.ndarray]) -> tuple[cells.Cell, PyTree]:
-    """A built-in cell and its params."""
+    """A built-in cell and its params, the two biases apart."""
     n_in, n = weights["weight_ih"].shape[1], weights["weight_hh"].shape[1]
-    params = {"W_hh": weights["weight_hh"], "W_xh": weights["weight_ih"]}
-    if kind == "torch-gru":  # its two biases stay apart: b_hn is multiplied by the reset gate
-        return cells.gru(n_in, n), {**params, "b_x": weights["bias_ih"], "b_h": weights["bias_hh"]}
-    cell = cells.lstm(n_in, n) if kind == "torch-lstm" else cells.vanilla(n_in, n, activation)
-    return cell, {**params, "b_h": weights["bias_ih"] + weights["bias_hh"]}
+    params = {"W_hh": weights["weight_hh"], "W_xh": weights["weight_ih"], "b_x": weights["bias_ih"], "b_h": weights["bias_hh"]}
+    if kind == "torch-rnn":
+        return cells.vanilla(n_in, n, activation), params
+    return (cells.gru if kind == "torch-gru" else cells.lstm)(n_in, n), params

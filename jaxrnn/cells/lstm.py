@@ -49,7 +49,7 @@ def lstm(n_in: int, n_hidden: int, init: str = "orthogonal") -> Cell:
     Returns:
         ``Cell``; ``init_params(key, gain=1.0, input_gain=1.0, forget_bias=1.0, chrono=None)`` gives W_hh (4n, n), W_xh (4n, n_in),
         b_h (4n,), zero but for the forget gate's. With ``chrono``, T_max in steps, b_f = ln U(1, T_max − 1) and b_i = −b_f instead.
-        Torch's two biases are one here: their sum.
+        Torch's two biases may both be there: b_x (4n,) beside b_h.
 
     Raises:
         ValueError: unknown init, a size below 1.

@@ -28,9 +28,10 @@ def require_activation(name: str) -> None:
 
 
 def preactivation(params: PyTree, h: Array, x: Array | None) -> Array:
-    """W_hh h + W_xh x + b_h, of one unit each or of stacked gates; without input where x is None."""
-    recurrent = params["W_hh"] @ h + params["b_h"]
-    return recurrent if x is None else recurrent + params["W_xh"] @ x
+    """W_hh h + b_h + W_xh x, of one unit each or of stacked gates, without W_xh x where x is None; a second bias b_x is added where there is one."""
+    a = params["W_hh"] @ h + params["b_h"]
+    a = a + params["b_x"] if "b_x" in params else a
+    return a if x is None else a + params["W_xh"] @ x
 
 
 def normalised(v: Array) -> Array:
@@ -76,7 +77,7 @@ def vanilla(n_in: int, n_hidden: int, activation: str = "tanh", init: str = "gau
 
     Returns:
         ``Cell``; ``init_params(key, gain=1.0, input_gain=1.0, bias_sd=0.0)`` gives W_hh (n, n), W_xh (n, n_in) with entries
-        N(0, input_gain²/n_in), b_h (n,) of N(0, bias_sd²), zero unless told.
+        N(0, input_gain²/n_in), b_h (n,) of N(0, bias_sd²), zero unless told. Torch's two biases may both be there: b_x (n,) beside b_h.
 
     Raises:
         ValueError: unknown activation or init, ``critical`` with the sigmoid, a size below 1.

@@ -7,7 +7,7 @@ import os
 import sys
 
 _NEEDS = 'the command line needs a few more packages; install them with: pip install "jaxrnn[cli]"'
-_COMMANDS = ("diagnose", "train", "compare", "compare-reports", "cells", "tasks")
+_COMMANDS = ("diagnose", "train", "compare", "compare-reports", "inspect", "cells", "tasks")
 """The options of ``a-b`` are the dataclass ``options.AB``, its work is ``cli.a_b.run(config, argv)``."""
 
 _EXTRAS = {"mlxtend": "data", "safetensors": "torch", "orbax": "train", "tensorboardX": "train"}
@@ -35,6 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _call(config, argv)
     except ModuleNotFoundError as error:
+        if "install" in str(error):
+            return _refuse(str(error))
         extra = _EXTRAS.get(error.name or "")
         return _refuse(f'{error}; install it with: pip install "jaxrnn[{extra}]"' if extra else f"{_NEEDS} (missing: {error.name})")
     except (options.BadInput, OSError) as error:

@@ -46,12 +46,16 @@ def load(config: Diagnose) -> Loaded:
     task, _ = named_task("--data", config.data, config.length, held_out=_APART if trains(config) else 0.0, vocabulary=config.vocabulary)
     key = jax.random.key(config.seed)
     if config.weights is not None:
-        bound = adapters.torch_weights(config.weights, str(config.kind), prefix=config.prefix, names=_names(config.names))
+        bound = adapters.torch_weights(
+            config.weights, config.kind, prefix=config.prefix, names=_names(config.names), layer=config.layer, direction=config.direction,
+            activation=config.activation,
+        )  # fmt: skip
         params, state = cast(bound.params, config.precision), cast(bound.state, config.precision)
         first = params["layers"][0] if "layers" in params else params
         if first["W_xh"].shape[1] != task.n_in:
             raise ValueError(f"--weights {config.weights} take {first['W_xh'].shape[1]} numbers a step; --data {config.data} gives {task.n_in}")
-        step, loss, output, label = bound.step, None, None, f"{config.kind} of {config.weights.name}"
+        chosen = [config.kind or "", config.prefix, "" if config.layer is None else f"layer {config.layer}", config.direction or ""]
+        step, loss, output, label = bound.step, None, None, " ".join(filter(None, ["weights", *chosen, "of", config.weights.name]))
     else:
         cell = _cell(config, task)
         params = cast(cell.init_params(key, **({} if config.gain is None else {"gain": config.gain})), config.precision)
@@ -65,6 +69,8 @@ def load(config: Diagnose) -> Loaded:
     batch = task.held_out(jax.random.fold_in(key, 1), _sequences(config, task.held_out_sequences))
     if loss is None:
         batch = batch._replace(targets=None)
+    if config.direction == "reverse":
+        batch = batch._replace(xs=_reversed(batch.xs, batch.lengths))
     return Loaded(f"{label}, {config.data}", step, params, state, loss, cast(batch, config.precision), output, task, task.sample)
 
 
@@ -123,6 +129,15 @@ def _sequences(config: Diagnose, available: int | None) -> int:
         raise ValueError(f"--sequences {config.sequences} must lie in [1, {available}], the sequences {there}")
     wanted = config.sequences or 32
     return wanted if available is None else min(wanted, available)
+
+
+def _reversed(xs: PyTree, lengths: jax.Array | None) -> PyTree:
+    """Sequences from their last step to their first; what pads them stays behind."""
+    steps = jax.tree.leaves(xs)[0].shape[1]
+    ends = jnp.full(len(jax.tree.leaves(xs)[0]), steps) if lengths is None else jnp.asarray(lengths)
+    at = jnp.arange(steps)[None]
+    order = jnp.where(at < ends[:, None], ends[:, None] - 1 - at, at)
+    return jax.tree.map(lambda leaf: jax.vmap(lambda one, places: one[places])(leaf, order), xs)
 
 
 def _names(pairs: tuple[str, ...]) -> dict[str, str] | None:

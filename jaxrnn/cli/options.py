@@ -42,13 +42,19 @@ class Diagnose:
     gain: float | None = None
     """Factor on the recurrent weights. [default: 1]"""
     weights: Path | None = None
-    """Trained weights instead of a cell: an .npz or .safetensors file in torch's layout."""
+    """Trained weights instead of a cell: an .npz, .safetensors or .pt file in torch's layout; `jaxrnn inspect` lists what it holds."""
     kind: Literal["torch-rnn", "torch-gru", "torch-lstm"] | None = None
-    """What the weights are of."""
+    """What the weights are of. [default: what their shapes say]"""
     prefix: str = ""
     """How the names of the weights' arrays begin, where the file holds more than one network."""
     names: tuple[str, ...] = ()
     """The arrays by name, where no pattern finds them: weight_ih=NAME weight_hh=NAME bias_ih=NAME bias_hh=NAME (…_l1=NAME for further layers)."""
+    layer: int | None = None
+    """One layer of the weights alone, 0 the lowest. [default: all]"""
+    direction: Literal["forward", "reverse"] | None = None
+    """One half of bidirectional weights; the reverse half reads every sequence from its end."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Of torch-rnn weights."""
     from_: Annotated[str | None, tyro.conf.arg(name="from")] = None
     """Your own model, package.module:function; it returns (step, params, state, xs) or (step, params, state, xs, targets, loss), or these in a
     dictionary with lengths besides."""
@@ -81,6 +87,14 @@ class Diagnose:
     """Heading of the report. [default: cell and data]"""
     out: Path = Path("jaxrnn-diagnosis")
     """Folder for report.html, diagnosis.json and the pictures."""
+
+
+@dataclass
+class Inspect:
+    """List the recurrent layers in a file of weights, and for each the command that diagnoses it; nothing is unpickled."""
+
+    file: tyro.conf.Positional[Path]
+    """An .npz, .safetensors or .pt file; the last needs torch."""
 
 
 @dataclass
@@ -205,7 +219,7 @@ _RANGES = (
     ("seed", 0, 2**32 - 1),
 )
 _OF_A_CELL = ("cell", "hidden", "layers", "init", "gain")
-_OF_WEIGHTS = ("kind", "prefix", "names")
+_OF_WEIGHTS = ("kind", "prefix", "names", "layer", "direction", "activation")
 _OF_DATA = ("data", "vocabulary")
 
 
@@ -236,8 +250,6 @@ def _require_model(config: Diagnose) -> None:
         _exclude(config, "--from", "brings its own model and sequences", (*_OF_A_CELL, "weights", *_OF_WEIGHTS, *_OF_DATA))
     elif config.weights is not None:
         _exclude(config, "--weights", "brings its own cell", _OF_A_CELL)
-        if config.kind is None:
-            raise ValueError("--weights needs --kind torch-rnn, torch-gru or torch-lstm: the shapes alone do not tell what the arrays are of")
         if config.train_steps or config.try_remedies:
             raise ValueError(
                 "--train-steps and --try-remedies need a readout and a loss, which --weights do not bring; "
