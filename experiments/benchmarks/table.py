@@ -143,8 +143,8 @@ def growth(found):
 
 
 def watching(found):
-    """P12 line by line."""
-    yield "\n**P12**, a training that is watched, against the same without monitors; at most 1.15 times its time.\n"
+    """P13 line by line."""
+    yield "\n**P13**, a training that is watched, against the same without monitors; at most 1.15 times its time.\n"
     for row in found["rows"]:
         setting = f"{row['cell']}, N = {row['N']}, T = {row['T']}, B = {row['batch']}"
         told = lambda made: f"{made['median']:.3f} ({made['quartiles'][0]:.2f}–{made['quartiles'][1]:.2f})"
@@ -176,7 +176,7 @@ def text(folder):
         ("p9_startup", start_up),
         ("p10_newton", iterations),
         ("p11_growth", growth),
-        ("p12_monitors", watching),
+        ("p13_monitors", watching),
     ):
         lines += write(results[name]) if name in results else ()
     return "\n".join([*lines, *measured_with(results)]) + "\n"

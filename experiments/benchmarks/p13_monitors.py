@@ -1,4 +1,4 @@
-"""P12: what does it cost to watch a training: the gradient of every state at every step, or leading exponents every 20?
+"""P13: what does it cost to watch a training: the gradient of every state at every step, or leading exponents every 20?
 
 ``training.fit`` with ``monitors.profile()`` and with ``monitors.exponents(4, every=20)`` beside the same training without monitors, adding,
 B = 32, T = 200, N = 128, float32. Target: at most 15 % more time each. The parameters at the end must be the same.
@@ -51,7 +51,7 @@ def main(given):
     table(headers, [line(row) for row in rows])
     all_ratios = [found["median"] for row in rows for found in row["ratios"].values()]
     print(f"at most {TARGET} times: {sum(r <= TARGET for r in all_ratios)} of {len(all_ratios)}")
-    save("p12_monitors", rows, given)
+    save("p13_monitors", rows, given)
 
 
 if __name__ == "__main__":
