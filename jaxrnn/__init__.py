@@ -29,6 +29,8 @@ __all__ = [
     "remedies",
     "report",
     "spectra",
+    "store",
+    "sweep",
     "tasks",
     "theory",
     "training",
