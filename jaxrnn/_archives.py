@@ -2,13 +2,14 @@
 
 import importlib
 import io
+import math
 import os
 import pickle
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +19,8 @@ _DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": jnp.
 _DTYPES |= {f"{letter}{bits}": np.dtype(f"{kind}{bits // 8}") for letter, kind in (("I", "i"), ("U", "u")) for bits in (8, 16, 32, 64)}
 _LISTED = 12  # as many arrays as a message can name and still be read
 _UNPACKED, _RATIO = 4 * 2**30, 20  # bytes an archive may unpack to, whatever its own size, and how often its own size beyond
+_SAFE_TORCH = "2.6"  # before it, weights-only loading could be made to run code (CVE-2025-32434)
+_NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 class Archive(NamedTuple):
@@ -79,11 +82,14 @@ class _Refused(Exception):
 def _require_small(content: bytes) -> None:
     """Refuse a zip file that says it unpacks to very much more than it is, before anything is unpacked."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        unpacked = sum(member.file_size for member in archive.infolist())
+        _require_within(content, sum(member.file_size for member in archive.infolist()))
+
+
+def _require_within(content: bytes, unpacked: int) -> None:
     if unpacked > max(_UNPACKED, _RATIO * len(content)):
         raise _Refused(
             f"the file of {len(content) / 1e6:.3g} MB unpacks to {unpacked / 1e9:.3g} GB; at most {_UNPACKED / 1e9:.2g} GB, or {_RATIO} times the "
-            "file, are read: save its arrays without compression"
+            "file, are read: save its arrays whole, without compression"
         )
 
 
@@ -93,19 +99,21 @@ def _npz(content: bytes) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         for member in archive.namelist():
             if member.endswith(".npy"):
-                # Read to its end first: only then is the checksum compared, and a damaged header could ask for any amount of memory.
-                name, data = member.removesuffix(".npy"), archive.read(member)
-                arrays[name] = _npy(name, data)
+                name = member.removesuffix(".npy")
+                arrays[name] = _npy(name, archive.read(member))  # to its end: only then is the checksum compared
     return arrays
 
 
 def _npy(name: str, data: bytes) -> np.ndarray:
-    try:
-        return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    except ValueError as error:
-        if "allow_pickle" not in str(error):
-            raise
-        raise _Refused(f"array {name!r} holds pickled Python objects, which could run any code; save arrays of numbers only") from error
+    """One array, a view of its bytes: a header that asks for more than there is allocates nothing."""
+    stream = io.BytesIO(data)
+    shape, fortran, dtype = _NPY_HEADERS[np.lib.format.read_magic(stream)](stream)
+    if dtype.hasobject:
+        raise _Refused(f"array {name!r} holds pickled Python objects, which could run any code; save arrays of numbers only")
+    wanted, there = math.prod(shape) * dtype.itemsize, len(data) - stream.tell()
+    if wanted != there:
+        raise ValueError(f"array {name!r} of shape {shape} and dtype {dtype} takes {wanted} bytes, and there are {there}")
+    return np.ndarray(shape, dtype, data, stream.tell(), order="F" if fortran else "C")
 
 
 def _safetensors(content: bytes) -> dict[str, np.ndarray]:
@@ -122,30 +130,47 @@ def _safetensors(content: bytes) -> dict[str, np.ndarray]:
 def _torch(content: bytes) -> dict[str, np.ndarray]:
     import torch
 
+    if torch.__version__ < _SAFE_TORCH:
+        raise _Refused(f"the weights-only loading of torch {torch.__version__} can be made to run code; install torch {_SAFE_TORCH} or later")
     if zipfile.is_zipfile(io.BytesIO(content)):
         _require_small(content)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what else the unpickler might not support
             found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "TorchScript" not in str(error):
+            raise
         raise _Refused(
             "torch's weights-only loading refuses it: it is damaged, or holds more than tensors, which could run any code. "
             "Where the model is, save model.state_dict() alone"
         ) from error
-    return dict(_tensors(found, ""))
+    tensors = dict(_tensors(found, "", set()))
+    _require_within(content, sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()))  # one number may be repeated without end
+    return {name: _array(name, tensor) for name, tensor in tensors.items()}
 
 
-def _tensors(tree: object, name: str) -> Iterator[tuple[str, np.ndarray]]:
-    """Dense tensors of nested dictionaries, with their names; half precision that NumPy lacks as float32, which holds it exactly."""
+def _tensors(tree: object, name: str, entered: set[int]) -> Iterator[tuple[str, Any]]:
+    """Dense tensors of nested dictionaries, with their names; a dictionary that is met again, be it in itself, is not entered again."""
     import torch
 
-    if isinstance(tree, Mapping):
+    if isinstance(tree, Mapping) and id(tree) not in entered:
+        entered.add(id(tree))
         for key, value in tree.items():
-            yield from _tensors(value, f"{name}.{key}" if name else str(key))
+            yield from _tensors(value, f"{name}.{key}" if name else str(key), entered)
     elif isinstance(tree, torch.Tensor) and tree.layout == torch.strided and not tree.is_quantized:
-        dense = tree.detach()
-        yield name, (dense.float() if dense.dtype == torch.bfloat16 else dense).resolve_conj().resolve_neg().numpy()
+        yield name, tree
+
+
+def _array(name: str, tensor: Any) -> np.ndarray:
+    import torch
+
+    try:
+        if tensor.dtype == torch.bfloat16:  # by way of integers: torch's own conversion knows NumPy's dtypes only
+            return tensor.detach().view(torch.int16).numpy().view(jnp.bfloat16)
+        return tensor.numpy(force=True)
+    except (TypeError, NotImplementedError) as error:
+        raise _Refused(f"array {name!r} cannot be read ({error}): save it as float32") from error
 
 
 def _require_package(path: Path, package: str, otherwise: str) -> None:

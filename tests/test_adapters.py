@@ -266,7 +266,7 @@ BAD = {
     "unknown activation": (None, {"kind": "torch-rnn", "activation": "sigmoid"}, ValueError, r"unknown activation 'sigmoid'; .* tanh or relu"),
     "activation of a gru": (None, GRU | {"activation": "relu"}, ValueError, r"applies to torch-rnn only.*leave it out"),
     "prefix and names": (
-        None, GRU | {"prefix": "enc", "names": {}}, ValueError, r"names was given with prefix, layer or direction; .*leave the others out",
+        None, GRU | {"prefix": "enc", "names": {}}, ValueError, r"names was given with prefix or layer; .*leave the others out",
     ),
     "names no mapping": (None, GRU | {"names": ["a"]}, TypeError, r"names must map roles to names of arrays, given \['a'\]"),
     "names of numbers": (None, GRU | {"names": {"weight_ih": 3}}, TypeError, r"names must map roles"),

@@ -1,6 +1,7 @@
 """Files of weights from strangers: what ``jaxrnn inspect`` finds in them, that its commands run, and what neither reads."""
 
 import io
+import json
 import pickle
 import shlex
 import struct
@@ -88,6 +89,22 @@ def test_directions_are_taken_apart(tmp_path, capsys):
     np.testing.assert_array_equal(backward.params["W_hh"], both_directions()["weight_hh_l0_reverse"])
 
 
+def test_a_reverse_half_is_diagnosed_on_sequences_read_from_their_ends(tmp_path):
+    both, lengths = both_directions(), [6, 4, 5]
+    reverse = {name: both[f"{name}_reverse"] for name in weights("torch-gru")}
+    xs = np.random.default_rng(0).standard_normal((3, 6, N_IN))
+    turned = np.stack([np.concatenate([one[:length][::-1], one[length:]]) for one, length in zip(xs, lengths, strict=True)])
+    halves = ["--names", *(f"{name}={name}_reverse" for name in reverse)]
+    runs = [(both, xs, ["--direction", "reverse"]), (both, xs, ["--direction", "reverse", *halves]), (reverse, turned, [])]
+    found = []
+    for arrays, sequences, options in runs:
+        np.savez(tmp_path / "SEQUENCES.npz", xs=sequences, lengths=lengths)
+        words = ["--weights", str(saved(tmp_path, arrays)), *options, "--data", f"npz:{tmp_path / 'SEQUENCES.npz'}", "--out", str(tmp_path / "out")]
+        assert cli.main(["diagnose", *words]) == 0
+        found.append(json.loads((tmp_path / "out" / "diagnosis.json").read_text())["exponents"])
+    assert found[0] == found[1] == found[2]
+
+
 def test_above_the_lowest_layer_directions_are_taken_layer_by_layer(tmp_path, capsys):
     path = saved(tmp_path, both_directions(layers=2))
     with pytest.raises(ValueError, match=r"bidirectional recurrence of several layers: those above the lowest read both halves below.*layer=0, 1"):
@@ -133,6 +150,27 @@ def test_a_module_that_no_prefix_tells_apart_is_named_array_by_array(tmp_path, c
     assert commands[1][6:8] == ["--prefix", "decoder."]
 
 
+@pytest.mark.parametrize("module", ["[/b].", "-x.", ":warning:.", "a b'c."])
+def test_a_command_survives_whatever_a_module_is_called(module, tmp_path, capsys):
+    out, commands = inspected(saved(tmp_path, {f"{module}{name}": array for name, array in weights("torch-gru").items()}), capsys)
+    assert f"\n{module}\n" in out
+    assert diagnosed(commands[0], tmp_path, N_IN) == 0
+
+
+def test_names_do_not_command_the_terminal(tmp_path, capsys):
+    out, commands = inspected(saved(tmp_path, {f"\x1b[31m.{name}": array for name, array in weights("torch-gru").items()}), capsys)
+    assert "\x1b" not in out
+    assert not commands
+    assert r"prefix='\x1b[31m.')" in out
+
+
+def test_an_ambiguous_module_that_no_prefix_tells_apart_has_no_command(tmp_path, capsys):
+    normed = weights("torch-gru") | {"weight_hh_l0_g": np.ones((15, 5))}
+    out, commands = inspected(saved(tmp_path, normed | {f"decoder.{name}": array for name, array in weights("torch-gru").items()}), capsys)
+    assert [command[7] for command in commands] == ["decoder."]
+    assert "not as it is: " in out
+
+
 def test_what_cannot_be_taken_is_listed_with_why(tmp_path, capsys):
     spoilt = weights("torch-gru")
     spoilt["weight_hh_l0"][3, 4] = spoilt["bias_ih_l0"][0] = np.nan
@@ -171,8 +209,41 @@ class Canary:
         return open, (str(self.path), "w")
 
 
-def truncated(folder):
-    path = saved(folder, weights("torch-gru"))
+def boastful(folder):
+    """An array whose header says 40 GB."""
+    path, content = folder / "weights.npz", io.BytesIO()
+    np.lib.format.write_array_header_1_0(content, {"descr": "<f8", "fortran_order": False, "shape": (10**6, 5000)})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("weight_hh_l0.npy", content.getvalue() + bytes(800))
+    return path
+
+
+def repeated(folder):
+    """A tensor of 100 GB that is one number again and again."""
+    import torch
+
+    path = folder / "model.pt"
+    torch.save({"weight_ih_l0": torch.ones(3, 3), "weight_hh_l0": torch.ones(1).expand(25000, 10**6)}, path)
+    return path
+
+
+def scripted(folder):
+    path = saved(folder, weights("torch-gru"), "model.pt")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("model/constants.pkl", pickle.dumps(()))
+    return path
+
+
+def without_data(folder):
+    import torch
+
+    path = folder / "model.pt"
+    torch.save({"weight_hh_l0": torch.ones(5, 5, device="meta")}, path)
+    return path
+
+
+def truncated(folder, name="weights.npz"):
+    path = saved(folder, weights("torch-gru"), name)
     path.write_bytes(path.read_bytes()[:-200])
     return path
 
@@ -223,15 +294,20 @@ def bomb(folder, name="weights.npz"):
 STRANGE = {
     "truncated": (truncated, r"weights.npz is not a whole .npz file \(BadZipFile: .*\); was its writing or copying cut off\? Save it again"),
     "garbage": (garbage, r"weights.npz is not a whole .npz file"),
+    "header of 40 GB": (boastful, r"'weight_hh_l0' of shape \(1000000, 5000\) and dtype float64 takes 40000000000 bytes, and there are 800"),
     "pickled": (pickled, r"array 'weight_ih_l0' holds pickled Python objects, which could run any code; save arrays of numbers only"),
     "100 GB": (
         bomb,
-        r"the file of 0.00\d* MB unpacks to 100 GB; at most 4.3 GB, or 20 times the file, are read: save its arrays without compression",
+        r"the file of 0.00\d* MB unpacks to 100 GB; at most 4.3 GB, or 20 times the file, are read: save its arrays whole, without compression",
     ),
 }
 STRANGE_TO_TORCH = {
     "malicious": (malicious, r"torch's weights-only loading refuses it: .* could run any code. Where the model is, save model.state_dict\(\) alone"),
     "malicious zip": (malicious_zip, r"torch's weights-only loading refuses it|is not a whole .pt file"),
+    "scripted": (scripted, r"torch's weights-only loading refuses it: .* Where the model is, save model.state_dict\(\) alone"),
+    "truncated": (lambda folder: truncated(folder, "model.pt"), r"model.pt is not a whole .pt file \(.*\); was its writing or copying cut off"),
+    "repeated": (repeated, r"the file of 0.00\d* MB unpacks to 100 GB; at most 4.3 GB"),
+    "without data": (without_data, r"array 'weight_hh_l0' cannot be read \(.*meta.*\): save it as float32"),
     "garbage": (lambda folder: garbage(folder, "model.pt"), r"model.pt is not a whole .pt file"),
     "100 GB": (lambda folder: bomb(folder, "model.pt"), r"unpacks to 100 GB"),
 }
@@ -273,12 +349,39 @@ def test_without_torch_its_files_are_refused_with_what_to_do_instead(command, tm
     assert "np.savez(" in said
 
 
+def test_a_torch_whose_loading_is_not_safe_is_not_used(tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch", reason="torch is in no extra; CI installs its small CPU build on Python 3.11")
+    path = saved(tmp_path, weights("torch-gru"), "model.pt")
+    monkeypatch.setattr(torch, "__version__", type(torch.__version__)("2.5.1"))
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was used"))
+    with pytest.raises(ValueError, match=r"weights-only loading of torch 2.5.1 can be made to run code; install torch 2.6 or later"):
+        adapters.torch_weights(path)
+
+
+def test_a_dictionary_within_itself_is_read_once(tmp_path):
+    torch = pytest.importorskip("torch", reason="torch is in no extra; CI installs its small CPU build on Python 3.11")
+    tree = {name: torch.tensor(array) for name, array in weights("torch-gru").items()}
+    tree["self"] = tree
+    torch.save(tree, tmp_path / "model.pt")
+    np.testing.assert_array_equal(adapters.torch_weights(tmp_path / "model.pt").params["W_hh"], weights("torch-gru")["weight_hh_l0"])
+
+
+def test_bfloat16_is_said_and_its_nan_found(tmp_path):
+    pytest.importorskip("safetensors", reason="the package safetensors is not installed")
+    arrays = weights("torch-gru", dtype=jnp.bfloat16)
+    assert adapters.inspect(saved(tmp_path, arrays, "weights.safetensors"))[0].dtypes == ("bfloat16",)
+    arrays["weight_hh_l0"][3, 4] = np.nan
+    problems = adapters.inspect(saved(tmp_path, arrays, "weights.safetensors"))[0].problems
+    assert "'weight_hh_l0' has 1 of 75 numbers that are not finite, the first nan at index (3, 4)" in problems
+
+
 def test_tensors_of_every_precision_come_as_they_are(tmp_path):
     torch = pytest.importorskip("torch", reason="torch is in no extra; CI installs its small CPU build on Python 3.11")
     net = torch.nn.GRU(N_IN, 5)
     path = tmp_path / "model.pth"
     for dtype, kept in ((torch.bfloat16, "float32"), (torch.float16, "float32"), (torch.float64, "float64")):
         torch.save(net.to(dtype).state_dict(), path)
+        assert adapters.inspect(path)[0].dtypes == (str(dtype).removeprefix("torch."),)
         bound = adapters.torch_weights(path)
         assert bound.params["W_hh"].dtype == kept
         np.testing.assert_array_equal(bound.params["W_hh"], net.weight_hh_l0.detach().to(torch.float64).numpy())

@@ -3,6 +3,7 @@
 import os
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn._archives import Archive
@@ -86,17 +87,19 @@ def _candidates(file: Archive, module: str, parts: list[Role], numbers: list[int
         prefix = {"prefix": module} if module else {}
         layers = [{"layer": number} for number in numbers] if both and len(numbers) > 1 else [{}]
         return [{**prefix, **layer, **({"direction": direction} if both else {})} for layer in layers for direction in directions]
+    if len({(part.layer, part.reverse, part.role) for part in parts}) < len(parts):
+        return [{"prefix": module}]  # which is refused as ambiguous
     if not both:
         return [{"names": {f"{part.role}_l{part.layer}": part.name for part in parts}}]
     half = lambda number, reverse: {part.role: part.name for part in parts if (part.layer, part.reverse) == (number, reverse)}
-    return [{"names": half(number, direction == "reverse")} for number in numbers for direction in directions]
+    return [{"names": half(number, direction == "reverse"), "direction": direction} for number in numbers for direction in directions]
 
 
 def _nonfinite(file: Archive, parts: list[Role]) -> list[str]:
     found = []
     for part in parts:
         values = file.arrays[part.name]
-        bad = np.argwhere(~np.isfinite(values)) if values.dtype.kind in "fc" else np.empty((0, 0))
+        bad = np.argwhere(~np.isfinite(values)) if jnp.issubdtype(values.dtype, jnp.inexact) else np.empty((0, 0))
         if len(bad):
             at = tuple(int(i) for i in bad[0])
             found.append(f"{part.name!r} has {len(bad)} of {values.size} numbers that are not finite, the first {values[at]} at index {at}")

@@ -57,6 +57,7 @@ def torch_weights(
         layer: one layer alone, 0 the lowest; None: all.
         direction: ``forward`` or ``reverse`` half of a bidirectional network; the reverse half reads a sequence from its end, so reverse the
             sequence. Above the lowest layer each half reads both halves below, (h forward, h reverse), so such layers are taken one by one.
+            With ``names`` it chooses nothing.
         activation: φ of torch-rnn, ``tanh`` or ``relu``.
 
     Returns:
@@ -132,8 +133,8 @@ def _require_choices(
         raise ValueError(f"unknown direction {direction!r}; allowed are forward and reverse")
     if layer is not None and (not isinstance(layer, int) or layer < 0):
         raise ValueError(f"layer must be a number from 0, the lowest, given {layer!r}")
-    if names is not None and (prefix or layer is not None or direction is not None):
-        raise ValueError("names was given with prefix, layer or direction; names are whole names of the wanted arrays: leave the others out")
+    if names is not None and (prefix or layer is not None):
+        raise ValueError("names was given with prefix or layer; names are whole names of the wanted arrays: leave the others out")
 
 
 class Role(NamedTuple):

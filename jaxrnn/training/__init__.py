@@ -7,9 +7,10 @@ from jaxrnn.training.failure import Failure
 from jaxrnn.training.fit import Checkpoints, Fit, default_optimizer, fit
 from jaxrnn.training.logs import Log, both, json_lines, tensorboard
 from jaxrnn.training.loop import Monitor, Seen
+from jaxrnn.training.recording import Record, Recorded, recorded, recorder
 from jaxrnn.training.seeds import faster
 
 __all__ = [
-    "Checkpoints", "Evaluation", "Failure", "Fit", "Log", "Monitor", "Seen", "both", "default_optimizer", "evaluate", "faster", "fit", "json_lines",
-    "latest", "monitors", "restore", "save", "tensorboard",
+    "Checkpoints", "Evaluation", "Failure", "Fit", "Log", "Monitor", "Record", "Recorded", "Seen", "both", "default_optimizer", "evaluate", "faster",
+    "fit", "json_lines", "latest", "monitors", "recorded", "recorder", "restore", "save", "tensorboard",
 ]  # fmt: skip
