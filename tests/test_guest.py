@@ -84,6 +84,7 @@ def test_analyses_work_in_float32_inside_the_callers_jit_and_vmap_and_debug_nans
     assert out == ""
 
 
+@pytest.mark.slow
 def test_a_diagnosis_leaves_the_process_as_it_was():
     out = guest(
         """
@@ -123,6 +124,7 @@ def test_a_diagnosis_leaves_the_process_as_it_was():
     assert out == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("x64", [False, True])
 def test_where_the_answer_is_minus_infinity_or_nothing_moves_debug_nans_stays_silent(x64):
     out = guest(

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrnn import adapters, cells, unroll
-from jaxrnn.adapters.layouts import LAYOUTS, export_params, import_params
+from jaxrnn import adapters, cells, lyapunov, unroll
+from jaxrnn.adapters import LAYOUTS, export_params, import_params
 from tests.models import relative, shaken
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -203,6 +203,22 @@ def test_layers_of_torch_come_back_bit_for_bit_also_through_a_file(kind, tmp_pat
         assert bits({name: after[name] for name in before}) == bits(before)
     top = jax.tree.leaves(unroll.states(bound.step, import_params(before, layout), bound.state, XS)[1])[0]
     assert relative(top, module(torch.from_numpy(XS))[0].detach().numpy()) < 1e-12
+
+
+def test_jacobians_computed_in_torch_have_the_exponents_of_its_weights(tmp_path):
+    torch = library("torch")
+    cell = torch.nn.GRUCell(N_IN, N, dtype=torch.float64)
+    inputs = torch.from_numpy(XS)
+
+    state, jacobians = torch.zeros(N, dtype=torch.float64), []
+    for x in inputs:
+        jacobians.append(torch.func.jacrev(lambda h, x=x: cell(x, h))(state))
+        state = cell(x, state).detach()
+    found = lyapunov.from_jacobians(torch.stack(jacobians).detach().numpy())
+
+    np.savez(tmp_path / "weights.npz", **{name: w.detach().numpy() for name, w in cell.state_dict().items()})
+    bound = adapters.torch_weights(tmp_path / "weights.npz", "torch-gru")
+    assert relative(found.exponents, lyapunov.spectrum(bound.step, bound.params, bound.state, XS).exponents) < 1e-10
 
 
 def test_where_biases_have_no_sum_that_is_said():

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxrnn import lyapunov, spectra
-from jaxrnn._frames import joint_log_norm, log_norm
 from jaxrnn._tree import named_leaves
 from jaxrnn.linearize import Step
 from jaxrnn.training.loop import Monitor, Seen
+from jaxrnn.training.recording import log_profile
 from jaxrnn.unroll import masked
 
 
@@ -62,9 +62,7 @@ def clip_share(threshold: float = 1.0, every: int = 1) -> Monitor:
 @dataclass(frozen=True)
 class _Profile:
     def __call__(self, step: Step, seen: Seen) -> Array:
-        size = len(jax.tree.leaves(seen.batch.gradients)[0])
-        logs = [log_norm(leaf.reshape(*leaf.shape[:2], -1), (0, 2)) for leaf in jax.tree.leaves(seen.batch.gradients)]
-        return joint_log_norm(logs) - 0.5 * jnp.log(float(size)).astype(logs[0].dtype)
+        return log_profile(seen.batch.gradients)
 
 
 @dataclass(frozen=True)
