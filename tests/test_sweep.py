@@ -75,6 +75,14 @@ def test_an_axis_may_hold_arrays():
     assert found.results["result"].tolist() == [1.0, 13.0, 41.0]
 
 
+def test_labelled_results_know_their_axes_and_units(whole):
+    data = whole.to_xarray({"exponents": "nats per step"})
+    assert data["exponents"].dims == ("gain", "input_sd", "n", "exponents_0")
+    assert data["exponents"].attrs["units"] == "nats per step"
+    picked = data["exponents"].sel(gain=GAINS[2], input_sd=1.0, n=5)
+    np.testing.assert_array_equal(picked, whole.shaped("exponents")[2, 1, 1])
+
+
 def test_filters_leave_points_out():
     kept = points().where(lambda gain, input_sd, n: gain > 1 and n == 3)
     assert len(kept) == 6

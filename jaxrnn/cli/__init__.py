@@ -10,7 +10,15 @@ _NEEDS = 'the command line needs a few more packages; install them with: pip ins
 _COMMANDS = ("diagnose", "train", "compare", "compare-reports", "inspect", "cells", "tasks")
 """The options of ``a-b`` are the dataclass ``options.AB``, its work is ``cli.a_b.run(config, argv)``."""
 
-_EXTRAS = {"mlxtend": "data", "safetensors": "torch", "orbax": "train", "tensorboardX": "train"}
+_EXTRAS = {
+    "mlxtend": "data",
+    "safetensors": "torch",
+    "orbax": "train",
+    "tensorboardX": "train",
+    "distributed": "cluster",
+    "dask": "cluster",
+    "xarray": "data",
+}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,0 +1,62 @@
+"""A sweep over Dask workers, real processes on this machine, is the sweep without them; workers that die take no point with them but their killer."""
+
+import os
+import signal
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrnn import sweep
+from tests.test_sweep import points, rate
+
+distributed = pytest.importorskip("distributed")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")]
+
+
+def test_two_workers_change_no_point(tmp_path):
+    whole = sweep.run(rate, points(), batch_size=4)
+    found = sweep.run(rate, points(), batch_size=4, client=2, store=tmp_path)
+    np.testing.assert_array_equal(found.results["exponents"], whole.results["exponents"])
+    np.testing.assert_array_equal(sweep.run(rate, points(), store=tmp_path, progress=pytest.fail).results["draw"], whole.results["draw"])
+
+
+def dangerous(i):
+    """Most points are harmless."""
+    if i == 500:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if i == 100:
+        raise ValueError("no such point")
+    return np.nan if i == 700 else np.sqrt(i)
+
+
+def test_of_1000_points_one_raises_one_is_no_number_one_kills_its_worker_and_the_others_arrive(tmp_path):
+    grid = sweep.grid(i=np.arange(1000))
+    found = sweep.run(dangerous, grid, client=2, store=tmp_path, compiled=False)
+    told = {failure.values["i"]: failure.message for failure in found.failures}
+    assert told == {100: "ValueError: no such point", 500: "KilledWorker: it ended 3 workers, alone as well"}
+    assert found.nonfinite == (700,)
+    arrived = np.delete(np.arange(1000), [100, 500, 700])
+    np.testing.assert_array_equal(found.results["result"][arrived], np.sqrt(arrived))
+
+
+def test_a_batch_with_a_killer_in_it_loses_the_killer_alone():
+    found = sweep.run(kill_at_two, sweep.grid(x=np.arange(4.0)), batch_size=4, client=1)
+    assert [failure.values for failure in found.failures] == [{"x": 2.0}]
+    np.testing.assert_array_equal(found.results["result"], [0.0, 1.0, np.nan, 3.0])
+
+
+def kill_at_two(x):
+    import jax
+
+    def host(x):
+        if x == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return np.asarray(x)
+
+    return jax.pure_callback(host, jax.ShapeDtypeStruct((), jnp.result_type(x)), x, vmap_method="sequential")
+
+
+def test_devices_belong_to_the_workers():
+    with pytest.raises(ValueError, match="client and devices were both given"):
+        sweep.run(rate, points(), client=1, devices=[])
