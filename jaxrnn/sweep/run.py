@@ -199,7 +199,7 @@ def _works(point: Callable, grid: Grid, names: Sequence[str], rows: Sequence[int
         for at in range(0, len(group), size if compiled else 1):
             part = group[at : at + (size if compiled else 1)]
             values = {name: grid.axes[name][grid.index[part, axes.index(name)]] for name in traced}
-            yield Work(point, tuple(names[row] for row in part), given, values, size if compiled else 0, bool(jax.config.jax_enable_x64))
+            yield Work(point, tuple(names[row] for row in part), given, values, size if compiled else 0, bool(jax.config.read("jax_enable_x64")))
 
 
 def _results(
