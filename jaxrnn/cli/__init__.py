@@ -11,8 +11,6 @@ _COMMANDS = ("diagnose", "train", "compare", "compare-reports", "inspect", "cell
 """The options of ``a-b`` are the dataclass ``options.AB``, its work is ``cli.a_b.run(config, argv)``."""
 
 _EXTRAS = {
-    "mlxtend": "data", "xarray": "data", "safetensors": "torch", "orbax": "train", "tensorboardX": "train", "distributed": "cluster", "dask": "cluster",
-}  # fmt: skip
     "mlxtend": "data",
     "safetensors": "torch",
     "orbax": "train",
