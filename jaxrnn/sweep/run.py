@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import jaxrnn
@@ -199,7 +200,7 @@ def _works(point: Callable, grid: Grid, names: Sequence[str], rows: Sequence[int
         for at in range(0, len(group), size if compiled else 1):
             part = group[at : at + (size if compiled else 1)]
             values = {name: grid.axes[name][grid.index[part, axes.index(name)]] for name in traced}
-            yield Work(point, tuple(names[row] for row in part), given, values, size if compiled else 0, bool(jax.config.read("jax_enable_x64")))
+            yield Work(point, tuple(names[row] for row in part), given, values, size if compiled else 0, bool(jnp.result_type(float) == np.float64))
 
 
 def _results(
