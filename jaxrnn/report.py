@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import jaxrnn
-from jaxrnn import _arms_page, _atomic, _pictures, plots
+from jaxrnn import _arms_page, _atomic, _pictures, _sweep_page, plots
 from jaxrnn._pictures import Omitted, Picture
 from jaxrnn._words import sampled
 from jaxrnn.comparison import Row, plain, wilson
 from jaxrnn.diagnosis import Comparison, Diagnosis
 from jaxrnn.evidence import Evidence
+from jaxrnn.sweep import Plan, Sweep
 
 _TOGETHER = 12  # curves that can be told apart in one picture
 
@@ -145,6 +146,39 @@ def write_arms(rows: Sequence[Row], path: str | Path, *, title: str, metric: str
     facts = json.dumps({"title": title, "metric": metric, "summary": said, "arms": arms, **(run or {})}, indent=1, allow_nan=False)
     files = {"compare.html": _page("arms.html", content), "compare.json": facts.encode(), **{f"{p.name}.png": p.png for p in pictures}}
     return _write_all(Path(path), files, _arms_owned(Path(path)))
+
+
+def write_sweep(found: Sweep, plan: Plan, path: str | Path, *, run: Mapping[str, Any] | None = None) -> list[Path]:
+    """Write the page of a sweep into a folder: ``sweep.html``, ``sweep.json`` and its pictures; the numbers are in its store.
+
+    Args:
+        found: what ``sweep.run`` returned.
+        plan: what was swept; its title, units and what theory expects.
+        path, run: as in ``write``.
+
+    Returns:
+        The files, ``sweep.html`` first.
+
+    Raises:
+        As ``write``.
+
+    >>> import tempfile, numpy as np
+    >>> from jaxrnn import report, sweep
+    >>> plan = sweep.Plan(lambda a: a**2, sweep.grid(a=np.linspace(-1.0, 1.0, 5)), "Squares")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     [file.name for file in report.write_sweep(sweep.run(plan.point, plan.grid), plan, folder)]
+    ['sweep.html', 'sweep.json', 'sweep_result.png']
+    """
+    pictures, said = _sweep_page.pictures(found, plan), _sweep_page.summary(found)
+    failures = [(_sweep_page.told(failure.values), failure.message) for failure in found.failures]
+    content = {
+        "title": plan.title, "summary": said, "axes": _sweep_page.axes(found, plan), "failures": failures,
+        "pictures": [_embedded(p) for p in pictures], "run": _run(run),
+    }  # fmt: skip
+    facts = {"title": plan.title, "summary": said, "axes": _sweep_page.axes(found, plan), "failures": failures, "nonfinite": len(found.nonfinite)}
+    files = {"sweep.html": _page("sweep.html", content), "sweep.json": json.dumps({**facts, **(run or {})}, indent=1, allow_nan=False).encode()}
+    files |= {f"{p.name}.png": p.png for p in pictures}
+    return _write_all(Path(path), files, [file.name for file in Path(path).glob("sweep_*.png")])
 
 
 def _arms_owned(folder: Path) -> list[str]:

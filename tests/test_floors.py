@@ -18,7 +18,7 @@ FLOORS = [
     ["_words", "diagnosis"],
     ["training", "store", "sweep"],
     ["comparison"],
-    ["plots", "_pictures", "_arms_page", "report"],
+    ["plots", "_pictures", "_arms_page", "_sweep_page", "report"],
     ["cli"],
 ]
 RANK = {name: rank for rank, name in enumerate(name for row in FLOORS for name in row)}

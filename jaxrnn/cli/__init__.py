@@ -7,7 +7,7 @@ import os
 import sys
 
 _NEEDS = 'the command line needs a few more packages; install them with: pip install "jaxrnn[cli]"'
-_COMMANDS = ("diagnose", "train", "compare", "compare-reports", "inspect", "cells", "tasks")
+_COMMANDS = ("diagnose", "train", "compare", "compare-reports", "sweep", "inspect", "cells", "tasks")
 """The options of ``a-b`` are the dataclass ``options.AB``, its work is ``cli.a_b.run(config, argv)``."""
 
 _EXTRAS = {

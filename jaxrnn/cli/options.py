@@ -172,6 +172,28 @@ class Compare(_Training):
 
 
 @dataclass
+class Sweep:
+    """Compute every point of a sweep, in compiled batches, kept as they come: a phase diagram, a horizon against a bias, or a sweep of your own."""
+
+    config: tyro.conf.Positional[str]
+    """phase-diagram or forget-bias; a TOML file with `sweep = NAME` and its sizes; or a Python file whose function `plan` returns a sweep.Plan."""
+    resume: bool = False
+    """Go on where an earlier call ended."""
+    status: bool = False
+    """Say how far the sweep in --out is, and compute nothing."""
+    workers: int | None = None
+    """Worker processes on this machine. [default: this process alone]"""
+    scheduler: str | None = None
+    """Address of a Dask scheduler whose workers compute, tcp://HOST:PORT."""
+    batch_size: int | None = None
+    """Points computed at once. [default: the sweep's]"""
+    precision: Literal["float64", "float32"] = "float64"
+    """Arithmetic."""
+    out: Path = Path("jaxrnn-sweep")
+    """Folder for sweep.html, sweep.json, the pictures, and the results in store/."""
+
+
+@dataclass
 class Cells:
     """List the recurrences there are: equation, reference, size of the state, and how far back each remembers before it is trained."""
 
@@ -214,6 +236,8 @@ _RANGES = (
     ("batch", 1, 10**5),
     ("steps", 1, 10**8),
     ("seeds", 1, 10**4),
+    ("workers", 1, 1024),
+    ("batch_size", 1, 10**6),
     ("every", 1, 10**8),
     ("monitor_every", 0, 10**8),
     ("seed", 0, 2**32 - 1),

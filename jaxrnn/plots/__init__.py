@@ -19,6 +19,7 @@ from jaxrnn.plots.matrices import eigenvalue_tracks, eigenvalues, pseudospectrum
 from jaxrnn.plots.memory import log_condition, product_singular_values, transport, transport_blocks, transport_by_lag, units
 from jaxrnn.plots.rates import convergence, finite_time, lyapunov_spectrum, phase_diagram
 from jaxrnn.plots.states import angles, fixed_points
+from jaxrnn.plots.sweeps import sweep_lines, sweep_map
 
 __all__ = [
     "angles",
@@ -43,6 +44,8 @@ __all__ = [
     "save",
     "solved_shares",
     "state_gradients",
+    "sweep_lines",
+    "sweep_map",
     "training",
     "transient_growth",
     "transport",

@@ -5,6 +5,7 @@ neither another value on an axis nor another size of the batches changes what it
 """
 
 from jaxrnn.sweep.grid import Grid, grid, random
+from jaxrnn.sweep.ready import READY, Plan
 from jaxrnn.sweep.run import Progress, Sweep, about, run, suggest_batch_size
 
-__all__ = ["Grid", "Progress", "Sweep", "about", "grid", "random", "run", "suggest_batch_size"]
+__all__ = ["READY", "Grid", "Plan", "Progress", "Sweep", "about", "grid", "random", "run", "suggest_batch_size"]
