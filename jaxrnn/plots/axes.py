@@ -129,6 +129,12 @@ def slope(
         ax.add_artist(Polygon(wedge, color=colour, alpha=0.25, lw=0))  # unlike add_patch, it leaves the limits to the data
 
 
+def balanced(known: np.ndarray) -> float:
+    """The limit of a map's colours, cut where one side would pale the other: a deep sea its shore."""
+    most, least = known.max(initial=0.0), -known.min(initial=0.0)
+    return float(min(max(most, least), 2 * (min(most, least) or np.inf))) or 1.0
+
+
 def heat(ax: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray, unseen: np.ndarray, limit: float, label: str) -> Any:
     """A map between these edges, white at 0, grey where unseen; its bar says where it is cut off."""
     seen = values[~unseen]

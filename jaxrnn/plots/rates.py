@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from jaxrnn.plots.axes import CHOSEN, COLOURS, DEEP, ascending, axes, curve, edges, finish, given, heat, named, ranked, subscript, zeros
+from jaxrnn.plots.axes import CHOSEN, COLOURS, DEEP, ascending, axes, balanced, curve, edges, finish, given, heat, named, ranked, subscript, zeros
 
 
 def lyapunov_spectrum(
@@ -153,9 +153,8 @@ def phase_diagram(gains: Any, input_sds: Any, lyapunov: Any, *, measured: Any = 
     points = given("measured", np.zeros((0, 3)) if measured is None else measured, "(m, 3)")
     finite = np.clip(values[np.isfinite(values)], -DEEP, DEEP)
     most, least = finite.max(initial=0.0), -finite.min(initial=0.0)
-    limit = min(max(most, least), 2 * (min(most, least) or np.inf)) or 1.0  # a deep sea would leave its shore pale
     x, y = edges(gains), edges(input_sds)
-    mesh = heat(ax, x, y, values, np.isnan(values), limit, "leading exponent λ₁ (nats per step)")
+    mesh = heat(ax, x, y, values, np.isnan(values), balanced(finite), "leading exponent λ₁ (nats per step)")
     if min(values.shape) > 1 and most > 0 and least > 0:
         ax.contour(gains, input_sds, np.clip(values, -DEEP, DEEP), levels=[0], colors="k", linewidths=1.5)
         ax.plot([], [], "k", lw=1.5, label="λ₁ = 0 in theory")

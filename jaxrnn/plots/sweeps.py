@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from jaxrnn.plots.axes import ascending, axes, curve, edges, finish, given, heat, ranked
+from jaxrnn.plots.axes import ascending, axes, balanced, curve, edges, finish, given, heat, ranked
 
 
 def sweep_map(
@@ -27,7 +27,7 @@ def sweep_map(
     x, y, ax = ascending("x", x, "(a,)"), ascending("y", y, "(b,)"), axes(ax)
     found = given("values", values, f"({x.size}, {y.size})").T
     known = found[np.isfinite(found)]
-    heat(ax, edges(x), edges(y), found, ~np.isfinite(found), float(np.abs(known).max(initial=0)) or 1.0, labels[2])
+    heat(ax, edges(x), edges(y), found, ~np.isfinite(found), balanced(known), labels[2])
     if min(found.shape) > 1 and known.min(initial=0) < 0 < known.max(initial=0):
         ax.contour(x, y, np.where(np.isfinite(found), found, np.nan), levels=[0], colors="k", linewidths=1.5)
         ax.plot([], [], "k", lw=1.5, label="0 as measured")
