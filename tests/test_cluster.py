@@ -60,3 +60,15 @@ def kill_at_two(x):
 def test_devices_belong_to_the_workers():
     with pytest.raises(ValueError, match="client and devices were both given"):
         sweep.run(rate, points(), client=1, devices=[])
+
+
+def test_kills_of_the_process_and_of_a_worker_lose_nothing(capsys):
+    from experiments import sweep_kills
+
+    sweep_kills.main(sweep_kills.FEW)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("2 kills of the process: the same bits, 80 of 80 points, 0 in two parts, 0 damaged")
+    assert "kills of workers: the same bits, 80 of 80 points, 0 in two parts, 0 damaged" in lines[1]
+    assert lines[2].startswith(
+        "a changed byte: 1 part put aside, 78 points left; and again: the same bits, 80 of 80 points, 0 in two parts, 0 damaged"
+    )
