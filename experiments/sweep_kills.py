@@ -89,7 +89,7 @@ def without_workers(s, folder, draw):
     from distributed import Client, LocalCluster
 
     kills, done = [], threading.Event()
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster, Client(cluster) as client:
 
         def assassin():
             while len(kills) < s.of_workers and not done.wait(draw.uniform(1.0, 4.0)):

@@ -12,6 +12,7 @@ QUESTIONS = {  # file: (question, what it asks)
     "p4_ensemble": ("P4", "spectra of an ensemble under `jax.vmap`, float64"),
     "p5_transport": ("P5", "‖∂h_t/∂h_k‖ for all pairs of times, float64; floor: its products of matrices"),
     "p6_decompose": ("P6", "the (t, k) terms of ∂L/∂θ, float64"),
+    "p12_sweep": ("P12", "1,000 points kept in a store; points of at least 0.1 s on Dask workers; float64"),
     "p8_training": ("P8", "one training step, forwards and backwards, float32"),
 }
 INTRODUCTION = """# Benchmarks

@@ -24,7 +24,7 @@ def connected(client: "Client | str | int") -> Iterator["Client"]:
         settings = {"distributed.scheduler.allowed-failures": TRIES - 1, "distributed.scheduler.worker-saturation": 1.0}
         with (
             dask.config.set(settings),
-            LocalCluster(n_workers=client, threads_per_worker=1, processes=True, dashboard_address=None, env=_ENVIRONMENT) as cluster,
+            LocalCluster(n_workers=client, threads_per_worker=1, processes=True, dashboard_address=":0", env=_ENVIRONMENT) as cluster,
             Client(cluster) as found,
         ):
             yield found

@@ -61,7 +61,7 @@ def message(error: BaseException) -> str:
 def _batch(work: Work, devices: Sequence[jax.Device] | None) -> Numbers:
     count = len(work.names)
     fill = lambda array: np.concatenate([array, np.repeat(array[-1:], work.size - count, 0)])
-    given = {name: fill(values) for name, values in work.traced.items()}, fill(np.stack([_bits(name) for name in work.names]))
+    given = {name: fill(values) for name, values in work.traced.items()}, fill(np.stack([bits(name) for name in work.names]))
     if devices is not None:
         mesh = jax.sharding.Mesh(np.asarray(devices), ("points",))
         given = jax.device_put(given, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("points")))
@@ -70,24 +70,24 @@ def _batch(work: Work, devices: Sequence[jax.Device] | None) -> Numbers:
 
 @functools.lru_cache(64)
 def _program(point: Callable, static: tuple) -> Callable:
-    return jax.jit(jax.vmap(lambda traced, bits: point(**traced, **dict(static), **_key(point, bits))))
+    return jax.jit(jax.vmap(lambda traced, words: point(**traced, **dict(static), **_key(point, words))))
 
 
 def _untraced(work: Work) -> Numbers:
     [name] = work.names
     values = {axis: given[0] for axis, given in work.traced.items()}
-    return {name: leaf[None] for name, leaf in _flat(work.point(**values, **dict(work.static), **_key(work.point, _bits(name)))).items()}
+    return {name: leaf[None] for name, leaf in _flat(work.point(**values, **dict(work.static), **_key(work.point, bits(name)))).items()}
 
 
-def _bits(name: str) -> np.ndarray:
+def bits(name: str) -> np.ndarray:
     """64 bits of a random key, from a point's name."""
     return np.frombuffer(hashlib.sha256(f"key {name}".encode()).digest()[:8], np.uint32)
 
 
-def _key(point: Callable, bits: Any) -> dict[str, Any]:
+def _key(point: Callable, words: Any) -> dict[str, Any]:
     """The random key, for a point that takes one."""
     takes = "key" in inspect.signature(point).parameters
-    return {"key": jax.random.wrap_key_data(jax.numpy.asarray(bits), impl="threefry2x32")} if takes else {}
+    return {"key": jax.random.wrap_key_data(jax.numpy.asarray(words), impl="threefry2x32")} if takes else {}
 
 
 def _flat(found: PyTree) -> Numbers:

@@ -123,7 +123,7 @@ def run(
     done = len(names) - len(missing)
     found: dict[str, Numbers] = {}
     failures: list[Failure] = []
-    for work, numbers, messages in _results(_works(point, grid, names, missing, size, compiled), client, devices):
+    for work, numbers, messages in _results(works(point, grid, names, missing, size, compiled), client, devices):
         good = [i for i, told in enumerate(messages) if told is None]
         if good and kept is not None:
             kept.record([work.names[i] for i in good], {name: values[good] for name, values in numbers.items()})
@@ -150,7 +150,7 @@ def suggest_batch_size(point: Callable[..., PyTree], grid: Grid, sizes: Sequence
     _require_parameters(point, grid)
     rates = {}
     for size in sorted({min(size, len(grid)) for size in sizes}):
-        work = next(_works(point, grid, grid.names(), range(len(grid)), size, True))
+        work = next(works(point, grid, grid.names(), range(len(grid)), size, True))
         times = []
         for _ in range(repetitions + 1):
             start = time.perf_counter()
@@ -188,7 +188,7 @@ def _require_parameters(point: Callable, grid: Grid) -> None:
         )
 
 
-def _works(point: Callable, grid: Grid, names: Sequence[str], rows: Sequence[int], size: int, compiled: bool) -> Iterator[Work]:
+def works(point: Callable, grid: Grid, names: Sequence[str], rows: Sequence[int], size: int, compiled: bool) -> Iterator[Work]:
     """Rows in groups of equal static values, cut to the size."""
     axes = list(grid.axes)
     static, traced = [name for name in axes if name not in grid.traced], grid.traced
