@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxrnn import plots
 from jaxrnn._pictures import Picture
-from jaxrnn.sweep import Plan, Sweep
+from jaxrnn.sweep import Grid, Plan, Sweep
 
 
 def summary(found: Sweep) -> list[str]:
@@ -37,40 +37,60 @@ def told(values: Mapping[str, Any]) -> str:
 
 
 def pictures(found: Sweep, plan: Plan) -> list[Picture]:
-    """A map over the first two axes of numbers, or lines over the only one, for every result that is a number."""
+    """A map over the first two axes of numbers, or lines over the only one, for every result that is a number and each value of the other axes."""
     drawn = [name for name, values in found.grid.axes.items() if isinstance(values, np.ndarray) and _ascends(values) and name != "seed"]
     names = plan.shown or tuple(name for name, values in found.results.items() if values.ndim == 1 and values.dtype.kind in "fiu")
-    return [_map(found, plan, name, *drawn[:2]) if len(drawn) > 1 else _lines(found, plan, name, drawn[0]) for name in names if drawn]
+    apart = [name for name, values in found.grid.axes.items() if name not in found.grid.traced and len(values) > 1]
+    parts = list(dict.fromkeys(tuple(row) for row in found.grid.index[:, [list(found.grid.axes).index(name) for name in apart]].tolist()))[:_MOST]
+    made = []
+    for name in names if drawn else ():
+        for part in parts:
+            of = told({axis: found.grid.axes[axis][at] for axis, at in zip(apart, part, strict=True)})
+            draw = _map if len(drawn) > 1 else _lines
+            made.append(draw(_only(found, dict(zip(apart, part, strict=True))), plan, name, of, *drawn[:2]))
+    return made
 
 
-def _map(found: Sweep, plan: Plan, name: str, x: str, y: str) -> Picture:
+_MOST = 12  # pictures of one result
+
+
+def _only(found: Sweep, chosen: Mapping[str, int]) -> Sweep:
+    """The points with these places on these axes."""
+    axes = list(found.grid.axes)
+    keep = np.all([found.grid.index[:, axes.index(name)] == at for name, at in chosen.items()], 0) if chosen else np.full(len(found.grid), True)
+    return Sweep(Grid(found.grid.axes, found.grid.index[keep]), {name: values[keep] for name, values in found.results.items()}, (), ())
+
+
+def _map(found: Sweep, plan: Plan, name: str, of: str, x: str, y: str) -> Picture:
     values, others = _over(found, name, x, y)
     known = np.isfinite(values)
     mean = np.where(known.any(-1), np.where(known, values, 0).sum(-1) / np.maximum(known.sum(-1), 1), np.nan)
     labels = _label(x, plan), _label(y, plan), f"{_label(name, plan)}, mean of {others}" if others > 1 else _label(name, plan)
     draw = lambda ax: plots.sweep_map(found.grid.axes[x], found.grid.axes[y], mean, labels=labels, expected=plan.zero_line, ax=ax)
     beside = " A line where it is 0, and a dashed one where theory has it." if plan.zero_line is not None else ""
-    caption = f"{name} over {x} and {y}, red above 0 and blue below; the mean of {others} points at each place.{beside}"
-    return Picture(f"sweep_{_file(name)}", f"{name} over {x} and {y}", caption, f"{caption} {_extremes(mean)}", plots.save(draw))
+    caption = f"{name} over {x} and {y}{_with(of)}, red above 0 and blue below; the mean of {others} points at each place.{beside}"
+    return Picture(f"sweep_{_file(name, of)}", f"{name} over {x} and {y}{_with(of)}", caption, f"{caption} {_extremes(mean)}", plots.save(draw))
 
 
-def _lines(found: Sweep, plan: Plan, name: str, x: str) -> Picture:
+def _lines(found: Sweep, plan: Plan, name: str, of: str, x: str) -> Picture:
     values, others = _over(found, name, x)
     expected = None if plan.expected is None else _over(found, plan.expected, x)[0].mean(-1)
     draw = lambda ax: plots.sweep_lines(
         found.grid.axes[x], values[None], labels=(_label(x, plan), _label(name, plan)), expected=expected, logarithmic=plan.logarithmic, ax=ax
     )
-    caption = f"{name} over {x}: the median of {others} points at each place, and where the middle 80 % of them lie."
-    return Picture(f"sweep_{_file(name)}", f"{name} over {x}", caption, f"{caption} {_extremes(values)}", plots.save(draw))
+    caption = f"{name} over {x}{_with(of)}: the median of {others} points at each place, and where the middle 80 % of them lie."
+    return Picture(f"sweep_{_file(name, of)}", f"{name} over {x}{_with(of)}", caption, f"{caption} {_extremes(values)}", plots.save(draw))
 
 
 def _over(found: Sweep, name: str, *kept: str) -> tuple[np.ndarray, int]:
-    """A result with these axes first and all others as one, and how many there are of those."""
+    """A result with these axes first and all others as one, and how many points of those there are at most."""
     values = found.shaped(name).astype(float)
     order = [list(found.grid.axes).index(axis) for axis in kept]
     moved = np.moveaxis(values, order, range(len(order)))
     flat = moved.reshape(*moved.shape[: len(order)], -1)
-    return flat, flat.shape[-1]
+    places = np.zeros(moved.shape[: len(order)], int)
+    np.add.at(places, tuple(found.grid.index[:, order].T), 1)
+    return flat, int(places.max(initial=0))
 
 
 def _extremes(values: np.ndarray) -> str:
@@ -87,8 +107,12 @@ def _label(name: str, plan: Plan) -> str:
     return f"{name} ({'dimensionless' if unit == '1' else unit})" if unit else name
 
 
-def _file(name: str) -> str:
-    return "".join(c if c.isalnum() else "_" for c in name)
+def _with(of: str) -> str:
+    return f", {of}" if of else ""
+
+
+def _file(*names: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in "_".join(filter(None, names)))
 
 
 def _short(value: Any) -> str:

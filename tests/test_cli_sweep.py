@@ -42,6 +42,13 @@ def test_a_sweep_writes_its_page_and_goes_on_only_when_told(small, tmp_path, cap
     assert cli.main(["sweep", *small, "--resume"]) == 0
 
 
+def test_training_is_swept_with_a_picture_for_each_remedy(tmp_path, capsys):
+    sizes = "sweep = 'trainable-length'\nn = 4\nsteps = 3\ngains = 2\nlengths = [3, 4]\nseeds = 2\ntreated = ['none', 'clipping']\n"
+    (tmp_path / "small.toml").write_text(sizes)
+    assert cli.main(["sweep", str(tmp_path / "small.toml"), "--out", str(tmp_path / "out")]) == 0
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} == {"sweep_error_remedy___none.png", "sweep_error_remedy___clipping.png"}
+
+
 def test_a_python_file_is_a_sweep_of_ones_own(tmp_path, capsys):
     (tmp_path / "own.py").write_text(OWN)
     assert cli.main(["sweep", str(tmp_path / "own.py"), "--out", str(tmp_path / "out")]) == 0
@@ -55,7 +62,7 @@ BAD = {
     "unknown": (["fase-diagram"], "did you mean phase-diagram?"),
     "no file": (["absent.toml"], "there is no file absent.toml"),
     "no toml": (["{broken.toml}"], "is not TOML"),
-    "no name": (["{empty.toml}"], "must say sweep = NAME, one of phase-diagram, forget-bias"),
+    "no name": (["{empty.toml}"], "must say sweep = NAME, one of phase-diagram, forget-bias, trainable-length"),
     "other sizes": (["{other.toml}"], "unexpected keyword argument 'units'"),
     "no plan": (["{empty.py}"], r"must have a function plan\(\)"),
     "two engines": (["phase-diagram", "--workers", "2", "--scheduler", "tcp://a:1"], "give one of them"),

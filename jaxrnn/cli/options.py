@@ -176,7 +176,8 @@ class Sweep:
     """Compute every point of a sweep, in compiled batches, kept as they come: a phase diagram, a horizon against a bias, or a sweep of your own."""
 
     config: tyro.conf.Positional[str]
-    """phase-diagram or forget-bias; a TOML file with `sweep = NAME` and its sizes; or a Python file whose function `plan` returns a sweep.Plan."""
+    """phase-diagram, forget-bias or trainable-length; a TOML file with `sweep = NAME` and its sizes; or a Python file whose function `plan` returns a
+    sweep.Plan."""
     resume: bool = False
     """Go on where an earlier call ended."""
     status: bool = False

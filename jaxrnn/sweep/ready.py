@@ -1,5 +1,6 @@
 """Sweeps that are asked for again and again, ready to run: a point, its grid, what its results are."""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax import Array
 
-from jaxrnn import cells, flow, lyapunov, theory
+from jaxrnn import cells, flow, lyapunov, remedies, tasks, theory, training
 from jaxrnn.sweep.grid import Grid, grid
 
 
@@ -61,7 +63,33 @@ def forget_bias(n: int = 64, length: int = 400, biases: int = 25, seeds: int = 1
     return Plan(_memory, grid(**axes), title, units, batch_size=1, shown=("horizon",), expected="expected", logarithmic=True)
 
 
-READY: dict[str, Callable[..., Plan]] = {"phase-diagram": phase_diagram, "forget-bias": forget_bias}
+def trainable_length(
+    n: int = 32,
+    steps: int = 600,
+    gains: int = 9,
+    lengths: tuple[int, ...] = (10, 20, 40, 80),
+    seeds: int = 3,
+    treated: tuple[str, ...] = ("none", "clipping", "orthogonal-init+clipping"),
+) -> Plan:
+    """How long a sequence a tanh network learns to add over, against the gain it starts from and what is done about its gradients.
+
+    The result is the error on sequences held out over that of the best constant: 1 where nothing was learnt.
+
+    Args:
+        n: units. steps: updates of 32 sequences. gains, seeds: values on the axes: g from 0.6 to 1.8, a factor of the remedy's own recurrent weights.
+        lengths: of the sequences. treated: names in ``remedies.CATALOGUE`` joined by +, or none.
+
+    Source: Schoenholz et al. 2017 for the idea: what is learnt reaches as far as the correlation length of the initial weights.
+    """
+    axes = {
+        "gain": np.linspace(0.6, 1.8, gains), "length": np.asarray(lengths), "remedy": tuple(treated), "seed": np.arange(seeds),
+        "n": (n,), "steps": (steps,),
+    }  # fmt: skip
+    units = {"error": "of the best constant's", "length": "steps", "gain": "1"}
+    return Plan(_learnt, grid(**axes), f"Adding learnt over gain and length, tanh, n = {n}, {steps} updates", units, compiled=False)
+
+
+READY: dict[str, Callable[..., Plan]] = {"phase-diagram": phase_diagram, "forget-bias": forget_bias, "trainable-length": trainable_length}
 """Name -> a function of sizes that gives the plan."""
 
 
@@ -85,3 +113,28 @@ def _memory(bias: Array, seed: Array, n: int, length: int, key: Array) -> dict[s
     xs = jax.random.normal(jax.random.fold_in(key, 1), (length, 1))
     transport = flow.log_transport(cell.step, params, cell.init_state(params), xs, stride=20)
     return {"horizon": flow.horizon(transport, quantiles=(0.5,), stride=20).lags[0], "expected": -1 / jax.nn.log_sigmoid(bias)}
+
+
+@functools.cache
+def _trainee(remedy: str, length: int, n: int) -> tuple[tasks.Task, Any, optax.GradientTransformation]:
+    """A task, its model and the optimizer, the same objects for all points that share them, so that they compile once."""
+    task = tasks.adding(length)
+    setup = remedies.setup("vanilla", task, n, length=length)
+    for name in () if remedy == "none" else remedy.split("+"):
+        setup = remedies.apply(name, setup)
+    return task, setup, remedies.optimizer(setup)
+
+
+def _learnt(gain: float, length: int, remedy: str, seed: int, n: int, steps: int, key: Array) -> dict[str, Any]:
+    del seed
+    task, setup, optimizer = _trainee(remedy, int(length), n)
+    assert task.metric is not None  # adding has one
+    start, data = jax.random.split(key)
+    params = setup.init_params(start)
+    params = {**params, "W_hh": float(gain) * params["W_hh"]}
+    test = task.held_out(jax.random.key(2**31 - 1), 200)
+    found = training.fit(
+        setup.step, params, setup.init_state(params), task.sample, setup.loss, steps=steps, batch=32, key=data, optimizer=optimizer,
+        evaluation=training.Evaluation(setup.output, task.metric, test, steps),
+    )  # fmt: skip
+    return {"error": found.metric[-1] / task.baseline if not found.failures else np.nan}
