@@ -79,7 +79,7 @@ class Store:
                 numbers = _open(path)
                 if numbers is not None:
                     self._seen.add(path.name)
-                    for row, name in enumerate(numbers[_POINTS].tolist()):
+                    for row, name in enumerate(numbers[_POINTS].astype(str).tolist()):
                         self._known.setdefault(name, (path, row))
         return set(self._known)
 
@@ -93,7 +93,7 @@ class Store:
             if len(array) != len(points) or name == _POINTS:
                 raise ValueError(f"{name} has {len(array)} rows for {len(points)} points; it must have one each, and another name than {_POINTS!r}")
         content = io.BytesIO()
-        np.savez(content, allow_pickle=False, **{_POINTS: np.asarray(points), **numbers})
+        np.savez(content, allow_pickle=False, **{_POINTS: np.asarray(points, bytes), **numbers})
         data = content.getvalue()
         _atomic.write(self._parts / f"{hashlib.sha256(data).hexdigest()}.npz", data)
 
