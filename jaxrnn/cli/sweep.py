@@ -25,7 +25,7 @@ def run(config: Sweep, argv: list[str]) -> int:
         if config.workers is not None and config.scheduler is not None:
             raise ValueError("--workers starts workers here and --scheduler uses those of a cluster; give one of them")
         plan = load(config.config)
-        kept = Store(config.out / "store", {**sweep.about(plan.point, plan.grid), "precision": config.precision})
+        kept = Store(config.out / "store", sweep.about(plan.point, plan.grid))
         names = plan.grid.names()
         done = len(kept.points() & set(names))
     console = Console(highlight=False)

@@ -163,7 +163,10 @@ def suggest_batch_size(point: Callable[..., PyTree], grid: Grid, sizes: Sequence
 
 
 def about(point: Callable, grid: Grid) -> dict[str, Any]:
-    """What the results of a sweep depend on, for its store: the point's own code, the names of the axes; and versions, which are told only."""
+    """What the results of a sweep depend on, for its store: the point's own source (not that of what it calls), precision, axes; and versions.
+
+    Versions are told only: another version does not make a store another one.
+    """
     try:
         code = inspect.getsource(point)
     except (OSError, TypeError):
@@ -171,6 +174,7 @@ def about(point: Callable, grid: Grid) -> dict[str, Any]:
     return {
         "point": f"{getattr(point, '__module__', '')}.{getattr(point, '__qualname__', type(point).__name__)}",
         "code": hashlib.sha256(code.encode()).hexdigest(),
+        "precision": str(jnp.result_type(float)),
         "axes": {name: "traced" if name in grid.traced else "static" for name in sorted(grid.axes)},
         "versions": {"jaxrnn": jaxrnn.__version__, "jax": jax.__version__, "numpy": np.__version__},
     }
