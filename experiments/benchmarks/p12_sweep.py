@@ -68,9 +68,9 @@ def of_workers(plan, rounds):
 
 
 def main(given):
-    small, large = (dict(n=4, length=20), dict(n=4, length=50)) if given.smoke else (dict(n=32, length=1000), dict(n=200, length=4000))
+    small, large = (dict(n=4, length=20), dict(n=4, length=50)) if given.smoke else (dict(n=32, length=1000), dict(n=200, length=12000))
     points = dict(gains=2, inputs=2, seeds=2) if given.smoke else dict(gains=20, inputs=10, seeds=5)
-    few = dict(gains=2, inputs=2, seeds=2) if given.smoke else dict(gains=4, inputs=2, seeds=2)
+    few = dict(gains=2, inputs=2, seeds=2) if given.smoke else dict(gains=6, inputs=2, seeds=2)
     rows = [
         of_a_store(phase_diagram(**small, **points), 4 if given.smoke else 50, given.rounds),
         of_workers(phase_diagram(**large, **few), given.rounds),
