@@ -92,7 +92,7 @@ def without_workers(s, folder, draw):
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster, Client(cluster) as client:
 
         def assassin():
-            while len(kills) < s.of_workers and not done.wait(draw.uniform(1.0, 4.0)):
+            while len(kills) < s.of_workers and not done.wait(draw.uniform(0.5, 3.0)):
                 alive = [worker.process.process.pid for worker in list(cluster.workers.values()) if worker.process and worker.process.process]
                 if alive:
                     os.kill(draw.choice(alive), signal.SIGKILL)
