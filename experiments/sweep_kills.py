@@ -1,9 +1,10 @@
-"""Does a sweep survive `kill -9`, of its own process and of its workers: the same bits, no point lost, none computed again after it was recorded?
+"""Does a sweep survive `kill -9` and a second writer: the same bits, no point lost, none computed again after it was recorded?
 
     python -m experiments.sweep_kills
 
 Exponents of random networks. One sweep runs to its end undisturbed; another is killed at random moments and called again until it is done; a third
 runs on two Dask workers, of which one is killed now and then. Compared are the bytes of all results; no point may stand in two parts of a store.
+Then two processes write one store after another together, for a minute; there a point that both were at may stand in two parts, with the same bits.
 """
 
 import argparse
@@ -38,9 +39,10 @@ class Settings:
     seeds: int = 3
     batch: int = 4
     seed: int = 0
+    together: float = 60.0  # seconds that two processes share their stores
 
 
-FEW = Settings(kills=2, of_workers=1, n=8, length=100, gains=10, inputs=4, seeds=2, batch=2)
+FEW = Settings(together=4.0, kills=2, of_workers=1, n=8, length=100, gains=10, inputs=4, seeds=2, batch=2)
 
 
 def plan(s):
@@ -107,6 +109,22 @@ def without_workers(s, folder, draw):
     return len(kills)
 
 
+def write_on(s, folder):
+    """One store after another, until the time is over."""
+    began, i = time.perf_counter(), 0
+    while time.perf_counter() - began < s.together:
+        compute(s, Path(folder, str(i)))
+        i += 1
+
+
+def together(s, folder, whole):
+    """Two processes that write the same stores at the same time; what stands in them."""
+    command = [sys.executable, "-m", "experiments.sweep_kills", "--write-on", json.dumps(dataclasses.asdict(s)), str(folder)]
+    writers = [subprocess.Popen(command, cwd=Path(__file__).parents[1]) for _ in range(2)]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    return collections.Counter(outcome(s, at, whole) for at in folder.iterdir())
+
+
 def main(s):
     """Print what became of each sweep."""
     draw = random.Random(s.seed)
@@ -125,13 +143,19 @@ def main(s):
         print(f"a changed byte: {len(store.verify())} part put aside, {len(store.points())} points left; ", end="")
         compute(s, one)
         print(f"and again: {outcome(s, one, whole)}")
+        few = dataclasses.replace(s, gains=max(s.gains // 4, 1))
+        for found, stores in together(few, Path(folder, "together"), compute(few, None)).items():
+            print(f"two writers, {s.together:.0f} s, {stores} stores: {found}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--compute", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--write-on", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.compute:
         compute(Settings(**json.loads(given.compute[0])), given.compute[1])
+    elif given.write_on:
+        write_on(Settings(**json.loads(given.write_on[0])), given.write_on[1])
     else:
         main(Settings())

@@ -24,7 +24,7 @@ turns; a ratio is the median over rounds of the ratio within a round, with quart
 against the competitors' before it reports a time. Competitors are called jitted, from the same state and frame, at their best setting
 (`competitors.py` says how); a time marked † was taken on an even sample and scaled up. LAPACK runs on one thread, where all are fastest but
 torch, which has its own. Where a target is missed, `p1_profile.py` (P1 to P5), `p5_transport.py`, `p8_profile.py` and `p8_training.py` say where
-the time goes and what was tried instead.
+the time goes and what was tried instead; for P12 two bare processes stand beside two workers: they gain no more on this machine.
 
     pip install -e ".[bench]"        # and torch==2.13.0 on Python 3.11, in no extra; without it the torch rows are left out
     python experiments/benchmarks/p1_spectrum.py        # --smoke: tiny; --rounds, --out
