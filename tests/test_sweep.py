@@ -210,3 +210,11 @@ def test_devices_change_no_point(count, whole):
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], env=env, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(np.frombuffer(bytes.fromhex(done.stdout.strip())).reshape(20, 2), whole.results["exponents"], rtol=1e-10)
+
+
+def test_a_median_beyond_what_was_measured_is_marked_on_the_upper_edge():
+    from jaxrnn import plots
+
+    ax = plots.sweep_lines([0.0, 1.0, 2.0], [[[1.0, 2.0], [3.0, np.inf], [np.inf, np.inf]]])
+    told = [line for line in ax.lines if line.get_label() == "median beyond what was measured"]
+    assert [line.get_xdata().tolist() for line in told] == [[2.0]]

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from jaxrnn.plots.axes import ascending, axes, balanced, curve, edges, finish, given, heat, ranked
+from jaxrnn.plots.axes import ascending, axes, balanced, curve, edges, finish, given, heat, ranked, zeros
 
 
 def sweep_map(
@@ -52,7 +52,7 @@ def sweep_lines(
 
     Args:
         x: (a,) ascending.
-        values: (curves, a, points); NaN is not counted, infinity is off the axes.
+        values: (curves, a, points); NaN is not counted; a median of infinity is a triangle on the upper edge.
         labels: of x and of the values, with their units.
         names: of the curves.
         expected: (a,) what theory has.
@@ -63,9 +63,13 @@ def sweep_lines(
     'theory'
     """
     x, ax = ascending("x", x, "(a,)"), axes(ax)
-    found = given("values", values, f"(curves, {x.size}, points)")
+    found, told = given("values", values, f"(curves, {x.size}, points)"), False
     for i, one in enumerate(found):
-        curve(ax, x, ranked(one.T, 0.1, 0.5, 0.9), None if names is None else str(names[i]))
+        quantiles = ranked(one.T, 0.1, 0.5, 0.9)
+        curve(ax, x, quantiles, None if names is None else str(names[i]))
+        if (beyond := np.isposinf(quantiles[1])).any():
+            zeros(ax, x[beyond], i, None if told else "median beyond what was measured", top=True)
+            told = True
     if expected is not None:
         ax.plot(x, given("expected", expected, f"({x.size},)"), "k--", lw=1.5, label="theory")
     if logarithmic:
