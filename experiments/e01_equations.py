@@ -108,7 +108,18 @@ def sums(s):
               "jax.jacfwd of the unrolled map, product of linearize.jacobians, loops: within 1e-12; flow.log_transport 1e-10 for all pairs",
               f"{chain:.1e}; {pairs:.1e}", chain < 1e-12 and pairs < 1e-10),
     ]  # fmt: skip
-    return claims, {"terms": lambda ax: plots.transport(np.where(lower, parts.log_norms["W_hh"], -np.inf), ax=ax)}, {"log_norms": parts.log_norms}
+    pictures = {"transport": lambda ax: plots.transport(logs, ax=ax), "terms": lambda ax: draw_terms(np.asarray(parts.log_norms["W_hh"]), ax)}
+    return claims, pictures, {"log_norms": parts.log_norms}
+
+
+def draw_terms(logs, ax):
+    """The terms of ∂L/∂W_hh; h_0 = 0 leaves nothing at k = 1."""
+    times = np.arange(1, len(logs) + 1)
+    mesh = ax.pcolormesh(times, times, np.ma.masked_invalid(logs), cmap="cividis")
+    ax.set_facecolor("0.85")
+    ax.invert_yaxis()
+    ax.set(xlabel="step k at which W_hh acts", ylabel="step t of the loss", title="Terms (t, k) of ∂L/∂W_hh; grey: exactly zero")
+    ax.figure.colorbar(mesh, ax=ax).set_label("log norm of the term (nats)")
 
 
 def sum_of_losses(cell, loss, params, h, xs, ys):
