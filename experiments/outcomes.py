@@ -1,4 +1,4 @@
-"""What the scripts of training outcomes share: train some seeds of one cell on one task, and print tables that can be quoted."""
+"""What the scripts of training outcomes share: train some seeds of one cell on one task."""
 
 import time
 from typing import Any, NamedTuple
@@ -43,13 +43,3 @@ def train(
     for failure in fit.failures:
         print(f"  {name}: {failure}")
     return found
-
-
-def show(outcome: Outcome, updates: tuple[int, ...], scale: float = 1.0) -> None:
-    """Each seed's metric over ``scale`` at some updates, and the cost."""
-    for update in updates:
-        values = outcome.metric_at(update) / scale
-        each = " ".join(f"{v:.4f}" for v in values)
-        print(
-            f"{outcome.name:34s} {update:6d} updates: {each}   median {np.median(values):.4f}   {1e3 * outcome.seconds_per_step:.1f} ms", flush=True
-        )

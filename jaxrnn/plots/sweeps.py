@@ -11,7 +11,9 @@ from jaxrnn.plots.axes import ascending, axes, balanced, curve, edges, finish, g
 def sweep_map(
     x: Any, y: Any, values: Any, *, labels: tuple[str, str, str] = ("x", "y", "value"), expected: Any = None, ax: Axes | None = None
 ) -> Axes:
-    """Map of a result over two axes, white where it is 0, with the line on which it is 0 and that of theory. Returns the axes.
+    """Map of a result over two axes, with the line on which it is 0 and that of theory. Returns the axes.
+
+    Red above 0, white at 0, blue below; where nothing is below 0, from dark at 0 to bright.
 
     Args:
         x: (a,) ascending. y: (b,) ascending.
@@ -27,7 +29,9 @@ def sweep_map(
     x, y, ax = ascending("x", x, "(a,)"), ascending("y", y, "(b,)"), axes(ax)
     found = given("values", values, f"({x.size}, {y.size})").T
     known = found[np.isfinite(found)]
-    heat(ax, edges(x), edges(y), found, ~np.isfinite(found), balanced(known), labels[2])
+    mesh = heat(ax, edges(x), edges(y), found, ~np.isfinite(found), balanced(known), labels[2])
+    if known.size and known.min() >= 0:
+        mesh.set(cmap="cividis", clim=(0, known.max() or 1))
     if min(found.shape) > 1 and known.min(initial=0) < 0 < known.max(initial=0):
         ax.contour(x, y, np.where(np.isfinite(found), found, np.nan), levels=[0], colors="k", linewidths=1.5)
         ax.plot([], [], "k", lw=1.5, label="0 as measured")
