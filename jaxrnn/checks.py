@@ -61,7 +61,7 @@ def terms(
         gap = float(jnp.linalg.norm((leaf - reference[name]).ravel()))
         errors[name] = gap if scale == 0 else gap / scale if scale < np.inf else np.inf  # overflown: nothing is shown
     worst = max(errors, key=lambda name: errors[name] if errors[name] == errors[name] else np.inf)
-    steps = jax.tree.leaves(targets)[0].shape[0]
+    steps = jax.tree.leaves(stored)[0].shape[0]
     detail = f"worst leaf {worst}, relative to the sum of its terms' norms, loss at {len(chosen) if chosen else steps} of {steps} steps"
     return _check("terms sum to jax.grad", errors[worst], _allowed(1e-10, 2000, layout(state).eps), detail)
 

@@ -9,13 +9,16 @@ _DEVICES = re.search(r"--xla_force_host_platform_device_count=(\d+)", os.environ
 os.environ.setdefault("NPROC", str(2 * int(_DEVICES[1])) if _DEVICES else "4")
 # Threads of OpenBLAS that wait for each other while other workers run made eigvals and svd of 100 × 100 ten times slower.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-os.environ["JAX_ENABLE_X64"] = "1"
+os.environ.setdefault("JAX_ENABLE_X64", "1")
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 os.environ["MPLBACKEND"] = "Agg"
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+if os.environ["JAX_ENABLE_X64"] == "1":  # the tests of single precision have a run of their own
+    collect_ignore = ["test_single_precision.py"]
 
 
 def pytest_configure(config):

@@ -158,3 +158,10 @@ def test_a_gradient_that_overflows_is_not_called_right():
     grow = lambda a, h, x: a * h
     check = checks.terms(grow, jnp.array(1e30), jnp.array(1.0), jnp.zeros(20), jnp.zeros(20), lambda a, h, x, y: h**2)
     assert not check.passed
+
+
+def test_terms_of_a_loss_without_targets_are_checked():
+    model = next(m for m in MODELS if m.name == "gru")
+    size = lambda params, state, x, target: jnp.sum(state**2)
+    check = checks.terms(model.step, model.params, model.state, model.xs, None, size)
+    assert check.passed, check
