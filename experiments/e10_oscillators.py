@@ -33,6 +33,7 @@ class Settings:
     every: int = 100
     test: int = 1000
     seeds: tuple[int, ...] = (101, 102)
+    cornn: tuple[float, ...] = (0.06, 66.0, 15.0, 0.02)  # Δt, γ, ε, rate
     stride: int = 50  # of the starting times of transport
 
 
@@ -40,11 +41,12 @@ SMOKE = Settings(length=6, hidden=4, batch=3, cells=(LEM,), updates=2, every=1, 
 SOLVED = 0.05
 
 
-def models(n):
+def models(s):
     """Name -> (recurrence, optimizer)."""
+    n, (dt, gamma, epsilon, rate) = s.hidden, s.cornn
     return {
         LEM: (cells.lem(2, n, dt=0.0242), optax.adam(0.0026)),
-        CORNN: (cells.cornn(2, n, dt=0.06, gamma=66.0, epsilon=15.0), optax.adam(0.02)),
+        CORNN: (cells.cornn(2, n, dt=dt, gamma=gamma, epsilon=epsilon), optax.adam(rate)),
         TANH: (cells.vanilla(2, n), training.default_optimizer(0.001)),
     }
 
@@ -67,7 +69,7 @@ def run(s):
     xs = task.sample(jax.random.key(5), 1).xs[0]
     found = {}
     for name in s.cells:
-        cell, optimizer = models(s.hidden)[name]
+        cell, optimizer = models(s)[name]
         whole = cells.with_readout(cell, task.n_out)
         test = task.held_out(jax.random.key(2**31), s.test)
         one = train(name, whole, task, steps=s.updates, seeds=s.seeds, every=s.every, batch=s.batch, optimizer=optimizer, test=test)
