@@ -64,8 +64,8 @@ ATTEMPTS = (
     "--copying IRNN --length 200: .98, .98, 1.03, 1.13, 1.19 of the baseline: over twice the lag, nearer the published ones, the claim holds.",
     "--copying IRNN --slow 6000: .81, .84, .84, .86, .94: with three times the updates it goes on slowly, and is far from a tenth.",
     "--copying IRNN --seeds 201 202 203 204 205: .86, .89, .90, .91, .91: as the first five seeds.",
-    "What these say: over 100 steps the identity learns about a tenth of copy in the time in which matrices that keep norms learn all of it; the bound"
-    " of .9 was too strict for this lag.",
+    "What these say: over 100 steps the identity learns about a tenth of copy in the time in which matrices that keep norms learn all of it; the"
+    " bound of .9 was too strict for this lag.",
 )
 
 

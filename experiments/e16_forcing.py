@@ -40,8 +40,8 @@ class Settings:
 
 SMOKE = Settings(intervals=(2, 5), length=10, width=4, batch=2, updates=2, test=3, free=50, seeds=(101, 102))
 ATTEMPTS = (
-    "--intervals 1 5 15 --updates 18000: median forecasts 55, 64 and 50 steps: three times the training brings every 15 no nearer to every 1, of which"
-    " one seed in three has lost its chaos (λ₁ = −.004).",
+    "--intervals 1 5 15 --updates 18000: median forecasts 55, 64 and 50 steps: three times the training brings every 15 no nearer to every 1, of"
+    " which one seed in three has lost its chaos (λ₁ = −.004).",
     "--intervals 1 5 15 --width 200: 63, 73 and 36 steps: more units help the short intervals most.",
     "--intervals 1 5 15 --length 60 --updates 18000: 56, 60 and 44 steps: gradients over fewer steps change little.",
     "--intervals 1 5 15 --noise 0.05, on observations with noise as real ones have: 31, 40 and 29 steps: every 1 and every 15 are level, every 5 is"

@@ -43,7 +43,7 @@ class Found(NamedTuple):
     claims: Sequence[Claim]
     pictures: Mapping[str, Callable[[Any], Any]]  # name -> what draws it on given axes
     numbers: Mapping[str, Any]  # whatever a reader may want to plot again; arrays and plain values
-    attempts: Sequence[str] = ()  # where a claim does not hold: what was tried, with its figures
+    attempts: Sequence[str] = ()  # where a claim did not hold at first: what was tried, with its figures
 
 
 def verdict(claims: Sequence[Mapping[str, Any]]) -> str:
@@ -161,7 +161,7 @@ def _section(found: Mapping[str, Any]) -> list[str]:
         row = (*(safe(claim[key]) for key in ("statement", "published", "measured", "criterion")), "yes" if claim["holds"] else "**no**")
         lines.append(f"| {' | '.join(row)} |")
     if found["attempts"]:
-        lines += ["", "What was tried where a claim fails:", "", *(f"- {attempt}" for attempt in found["attempts"])]
+        lines += ["", "What was tried:", "", *(f"- {attempt}" for attempt in found["attempts"])]
     if found["pictures"]:
         pictures = (f"![{name}: {picture.replace('_', ' ')}](results/{file})" for picture, file in found["pictures"].items())
         lines += ["", "\n".join(pictures)]
