@@ -6,15 +6,15 @@ Flossing is gradient descent on the mean of λ_i² over the k leading exponents 
 near 0, lowers the condition number of the product of Jacobians, and tanh networks flossed before training learn tasks with longer delays, among them
 y_t = x_{t−d/2} XOR x_{t−d}.
 
-Spectra: tanh networks, N = 80, W ~ N(0, g²/N), white input that adds .1 to a pre-activation, 500 updates of Adam 1e-3, one sequence of 55 steps an
+Spectra: tanh networks, N = 80, W ~ N(0, g²/N), white input that adds .1 to a pre-activation, 1,000 updates of Adam 1e-3, one sequence of 55 steps an
 update; before and after, on 16 fresh sequences: mean |λ| of the k, condition number of the window's product along its k leading directions, number
 of directions that keep a hundredth of what the first keeps. All from the logs of repeated QR: singular values of the product itself drown in
 rounding at 16 decades.
 Training: N = 80, g = 1, bits ±1 through weights of standard deviation 1, readout of two classes, cross entropy at every step from d on, T = 300, 16
-sequences an update, Adam 1e-3 after clipping of the norm to .03; with and without 500 updates of flossing before (k = 75, window 55, one sequence of
+sequences an update, Adam 1e-3 after clipping of the norm to .03; with and without 1,000 updates of flossing before (k = 75, window 55, one sequence of
 the task's inputs each). Same seeds, same data. Float64.
-Reduced: 2,000 updates, 5 seeds, delays 10 to 60. The paper's input weights are not known here: with .1 instead of 1 the network starts nearly linear
-and its gradients reach further as it is; that is shown beside, not judged. A pilot of one other seed at both scales chose 1 and the delays.
+Reduced: 5,000 updates, 5 seeds, delays 10 to 30. The paper's input weights are not known here: a pilot of one other seed at 1 and .1 chose 1 and the
+delays. With .1 the network starts nearly linear and its gradients reach further as it is (the first attempt, below, has both).
 """
 
 import math
@@ -36,20 +36,20 @@ from jaxrnn.tasks.parts import classes, evenly, sure
 class Settings:
     n: int = 80
     window: int = 55
-    flossing: int = 500  # updates
+    flossing: int = 1000  # updates
     floss_rate: float = 1e-3
     gains: tuple[float, ...] = (1.0, 1.5, 2.5)  # the first and the last are judged
     ks: tuple[int, ...] = (20, 40)
     noise: float = 0.1  # standard deviation of what the input adds
     fresh: int = 16  # sequences that are measured
     networks: tuple[int, ...] = (11, 12, 13)
-    delays: tuple[int, ...] = (10, 20, 30, 60)
+    delays: tuple[int, ...] = (10, 20, 30)
     judged: tuple[int, ...] = (20, 30)  # delays
-    inputs: tuple[float, ...] = (1.0, 0.1)  # standard deviation of the input weights; the first is judged
+    inputs: tuple[float, ...] = (1.0,)  # standard deviation of the input weights; the first is judged
     exponents: int = 75  # k before training
     length: int = 300
     batch: int = 16
-    updates: int = 2000
+    updates: int = 5000
     every: int = 200
     test: int = 200
     rate: float = 1e-3
@@ -61,6 +61,14 @@ SMOKE = Settings(
     n=6, window=8, flossing=10, gains=(1.0, 2.5), ks=(3,), fresh=2, networks=(11,), delays=(2,), judged=(2,), inputs=(1.0,), exponents=4, length=12,
     batch=2, updates=2, every=1, test=5, seeds=(101, 102),
 )  # fmt: skip
+ATTEMPTS = (
+    "First full run, --flossing 500 --updates 2000 --inputs 1.0 0.1 --delays 10 20 30 60: 3 of 5 claims. One network of three ended at .55 of its mean"
+    " |λ| (k = 20), the others at .07 and .18: single sequences make flossing noisy, and it was not at its end. At delay 30 flossed networks had"
+    " learned in 3 of 5 seeds, plain ones in none; at 20 in 5 and 0; at 60 neither. With input weights of .1 plain networks learned delay 20 in 5 and"
+    " delay 30 in 2 of 5 seeds, flossed ones in 4 and 2: there flossing does not help.",
+    "Second full run, this one: twice the flossing (1,000 updates; the paper has 500 before training, and more during it), 2.5 times the training. The"
+    " criteria are those of the first.",
+)
 DROP = {20: 1.0, 40: 3.0}  # decades by which the condition number must fall
 ARMS = ("plain", "flossed")
 
@@ -247,7 +255,7 @@ def main(s):
         "spectrum": lambda ax: draw_spectrum(s, logs, ax), "condition": lambda ax: draw_condition(s, logs, ax),
         "accuracy": lambda ax: draw_accuracy(s, accuracy, ax),
     }  # fmt: skip
-    return Found([*claims, *of_training(s, accuracy)], pictures, numbers | {"accuracy": accuracy, "arms": ARMS})
+    return Found([*claims, *of_training(s, accuracy)], pictures, numbers | {"accuracy": accuracy, "arms": ARMS}, ATTEMPTS)
 
 
 if __name__ == "__main__":
