@@ -11,8 +11,8 @@ update; before and after, on 16 fresh sequences: mean |λ| of the k, condition n
 of directions that keep a hundredth of what the first keeps. All from the logs of repeated QR: singular values of the product itself drown in
 rounding at 16 decades.
 Training: N = 80, g = 1, bits ±1 through weights of standard deviation 1, readout of two classes, cross entropy at every step from d on, T = 300, 16
-sequences an update, Adam 1e-3 after clipping of the norm to .03; with and without 1,000 updates of flossing before (k = 75, window 55, one sequence of
-the task's inputs each). Same seeds, same data. Float64.
+sequences an update, Adam 1e-3 after clipping of the norm to .03; with and without 1,000 updates of flossing before (k = 75, window 55, one sequence
+of the task's inputs each). Same seeds, same data. Float64.
 Reduced: 5,000 updates, 5 seeds, delays 10 to 30. The paper's input weights are not known here: a pilot of one other seed at 1 and .1 chose 1 and the
 delays. With .1 the network starts nearly linear and its gradients reach further as it is (the first attempt, below, has both).
 """
@@ -62,12 +62,12 @@ SMOKE = Settings(
     batch=2, updates=2, every=1, test=5, seeds=(101, 102),
 )  # fmt: skip
 ATTEMPTS = (
-    "First full run, --flossing 500 --updates 2000 --inputs 1.0 0.1 --delays 10 20 30 60: 3 of 5 claims. One network of three ended at .55 of its mean"
-    " |λ| (k = 20), the others at .07 and .18: single sequences make flossing noisy, and it was not at its end. At delay 30 flossed networks had"
+    "First full run, --flossing 500 --updates 2000 --inputs 1.0 0.1 --delays 10 20 30 60: 3 of 5 claims. One network of three ended at .55 of its"
+    " mean |λ| (k = 20), the others at .07 and .18: single sequences make flossing noisy, and it was not at its end. At delay 30 flossed networks had"
     " learned in 3 of 5 seeds, plain ones in none; at 20 in 5 and 0; at 60 neither. With input weights of .1 plain networks learned delay 20 in 5 and"
     " delay 30 in 2 of 5 seeds, flossed ones in 4 and 2: there flossing does not help.",
-    "Second full run, this one: twice the flossing (1,000 updates; the paper has 500 before training, and more during it), 2.5 times the training. The"
-    " criteria are those of the first.",
+    "Second full run, this one: twice the flossing (1,000 updates; the paper has 500 before training, and more during it), 2.5 times the training."
+    " The criteria are those of the first.",
 )
 DROP = {20: 1.0, 40: 3.0}  # decades by which the condition number must fall
 ARMS = ("plain", "flossed")
