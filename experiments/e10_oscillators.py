@@ -43,8 +43,8 @@ ATTEMPTS = (
     "--cells LEM --updates 4000: below .05 at update 2,300 in both seeds, .0041 and .0046 at best: it learns as published, 300 to 500 updates later"
     " than the one run of the published log; the bound of 2,000 updates left no room for another start.",
     "--cells coRNN --cornn 0.016 94.5 9.5 0.02, the numbers of the paper instead of the code's defaults: .170 and .169 at best, as without memory.",
-    "What transport says of coRNN: 153 nats are lost over 500 steps before training. Its linear part alone, y″ = −γ y − ε y′ in steps of Δt, loses 161,"
-    " and 41 with the numbers of the paper: gradients over all steps drown in single precision, or nearly, until the weights have changed that.",
+    "What transport says of coRNN: 153 nats are lost over 500 steps before training. Its linear part alone, y″ = −γ y − ε y′ in steps of Δt, loses"
+    " 161, and 41 with the numbers of the paper: gradients over all steps drown in single precision, or nearly, until the weights have changed that.",
 )
 
 
