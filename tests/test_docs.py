@@ -73,6 +73,7 @@ class Near(doctest.OutputChecker):
 
 
 @pytest.mark.parametrize("page", [pytest.param(page, marks=pytest.mark.slow if page in SLOW else ()) for page in SHOWN])
+@pytest.mark.exact
 def test_a_page_prints_what_it_shows(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if page == "how-to/diagnose-your-model.md":

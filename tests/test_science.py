@@ -122,6 +122,7 @@ def test_row_8_the_mean_exponent_is_the_determinant_of_the_weights_and_the_mean_
 
 
 @pytest.mark.slow
+@pytest.mark.exact
 def test_row_9_the_spectrum_of_a_chaotic_net_is_extensive():
     # Clark's figures are those of one net of 4096 units; this one has 400, and 160 exponents reach past the dimension 115.
     n = 400

@@ -51,6 +51,7 @@ def test_the_loop_is_the_plain_loop():
     assert (found.done, found.solved, found.failures) == (5, 0, ())
 
 
+@pytest.mark.exact
 def test_neither_chunks_nor_the_number_of_updates_nor_where_data_are_drawn_change_the_numbers():
     on_the_host = lambda key, batch: jax.tree.map(jnp.asarray, jax.tree.map(np.asarray, TASK.sample(key, batch)))
     expected = fit()
