@@ -93,7 +93,8 @@ def _require_within(content: bytes, unpacked: int) -> None:
         )
 
 
-def _npz(content: bytes) -> dict[str, np.ndarray]:
+def npz(content: bytes) -> dict[str, np.ndarray]:
+    """The arrays of an ``.npz`` file; raises whatever damaged bytes lead to."""
     _require_small(content)
     arrays = {}
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -182,7 +183,7 @@ def _require_package(path: Path, package: str, otherwise: str) -> None:
 
 _READERS: dict[str, Callable[[bytes], dict[str, np.ndarray]]] = {
     ".npy": lambda content: {"": _npy("", content)},
-    ".npz": _npz,
+    ".npz": npz,
     ".safetensors": _safetensors,
     ".pt": _torch,
     ".pth": _torch,

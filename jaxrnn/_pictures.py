@@ -71,9 +71,10 @@ def of_comparison(found: Comparison, training: tuple[Any, Any] | None = None) ->
                      overlay(lambda f, label, ax: plots.lag_share(share(f), errors(f), label=label, ax=ax)))
         )  # fmt: skip
     rates = lambda f: (_numbers(f["exponents"]), _numbers(f["standard_errors"]))
+    leading = lambda f: f"{rates(f)[0][0]:.4g}" if rates(f)[0].size else "unknown"
     pictures.append(
         _picture("compared_spectrum", "Lyapunov exponents", "Rates at which perturbations grow, ± 2 standard errors; lost directions at the edge.",
-                 f"Lyapunov exponents, {both}: the leading ones are {rates(a)[0][0]:.4g} and {rates(b)[0][0]:.4g} nats per step.",
+                 f"Lyapunov exponents, {both}: the leading ones are {leading(a)} and {leading(b)} nats per step.",
                  overlay(lambda f, label, ax: plots.lyapunov_spectrum(*rates(f), label=label, ax=ax)))
     )  # fmt: skip
     if training is not None:

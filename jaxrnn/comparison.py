@@ -260,7 +260,7 @@ def remedy(given: str) -> tuple[str, dict[str, Any]]:
             raise ValueError(f"{given!r} must be NAME or NAME:KNOB=VALUE,KNOB=VALUE; {part!r} has no value")
         try:
             knobs[knob] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             knobs[knob] = value
     return name, knobs
 
@@ -271,13 +271,12 @@ def kept(folder: Path, name: str, identity: dict[str, Any], work: Callable[..., 
     path, place = folder / f"{mark}.json", folder / f"{mark}.checkpoints"
     if path.exists():
         try:
-            return _row(json.loads(path.read_text(encoding="utf-8"))["row"])
-        except (ValueError, KeyError, TypeError) as error:
+            return _row(_atomic.parse(path.read_bytes())["row"])
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"{path} is not a result of a comparison ({type(error).__name__}: {error}); remove it to run {name!r} again") from error
     folder.mkdir(parents=True, exist_ok=True)
     row = work(folder=place)
-    text = json.dumps({"identity": identity, "row": plain(row)}, indent=1, allow_nan=False)
-    _atomic.write(path, text.encode())
+    _atomic.write(path, json.dumps({"identity": identity, "row": plain(row)}, indent=1, allow_nan=False).encode())
     shutil.rmtree(place, ignore_errors=True)
     return row
 
@@ -389,12 +388,13 @@ def _plain(value: Any) -> Any:
 
 
 def _row(given: dict[str, Any]) -> Row:
-    """A row out of its file."""
-    numbers = {"metric", "baseline", "median", "exponent", "horizon", "seconds_per_step"}
-
-    def back(value: Any) -> Any:
-        return tuple(back(v) for v in value) if isinstance(value, list) else float(value)
-
-    plain = lambda value: tuple(value) if isinstance(value, list) else value
-    fields: dict[str, Any] = {name: back(value) if name in numbers else plain(value) for name, value in given.items()}
-    return Row(**fields)
+    """A row out of its file; raises one of several errors where it is none."""
+    back = lambda values: tuple(map(float, values))
+    read: dict[str, Any] = {n: back(given[n]) for n in ("metric", "median")} | {n: float(given[n]) for n in ("baseline", "seconds_per_step")}
+    read |= {name: (back(before), back(after)) for name in ("exponent", "horizon") for before, after in [given[name]]}
+    row = Row(**{**given, **read, **{name: tuple(given[name]) for name in ("solved", "evaluated", "failures")}})
+    seeds, counts = {len(values) for values in (row.solved, row.metric, *row.exponent, *row.horizon)}, (*row.solved, *row.evaluated)
+    whole = len(seeds) == 1 and len(row.evaluated) == len(row.median) and all(type(count) is int and 0 <= count <= 2**53 for count in counts)
+    if not whole or {type(text) for text in (row.name, row.skipped, *row.failures)} != {str}:
+        raise ValueError("its fields are of other types or sizes")
+    return row

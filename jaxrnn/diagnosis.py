@@ -204,11 +204,12 @@ def _quantities(f: dict[str, Any], label: str) -> list[tuple[str, str, float, fl
     """(name, unit, value, standard error, its degrees of freedom) of what two diagnoses are compared by."""
     try:
         return _read(f)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise ValueError(f"{label} is no whole diagnosis ({type(error).__name__}: {error}); write it again") from error
 
 
 def _read(f: dict[str, Any]) -> list[tuple[str, str, float, float, float]]:
+    _require_whole(f)
     mean = float(np.mean(f["lengths"])) if f["lengths"] else math.nan
     first = lambda values: float(values[0]) if values else math.nan
     gain, free = f["log_gain"], float(f["log_gain"].get("freedom", math.inf))
@@ -226,9 +227,27 @@ def _read(f: dict[str, Any]) -> list[tuple[str, str, float, float, float]]:
         rows.append(
             (f"share of the gradient beyond {part:.0%} of the length", "of its terms' norm", share, error, f["plan"]["gradient_sequences"] - 1.0)
         )
-    for name in ("standard_errors", "transport_by_lag"):  # read by the pictures
-        np.asarray(f[name]["log_transport"] if name == "transport_by_lag" else f[name], dtype=object).astype(np.float64)
     return rows
+
+
+def _require_whole(f: dict[str, Any]) -> None:
+    """Raise one of several errors unless what the sentences and the pictures of a comparison read has the form that they need."""
+    array = lambda values: np.asarray(values, dtype=object).astype(np.float64)
+    if not isinstance(f["verdict"], str):
+        raise TypeError(f"the verdict is {f['verdict']!r}")
+    lengths, exponents, errors = array(f["lengths"]), array(f["exponents"]), array(f["standard_errors"])
+    if lengths.ndim != 1 or not ((lengths >= 0) & (lengths <= 1e15)).all():
+        raise ValueError("lengths must be numbers of steps")
+    transport = array(f["transport_by_lag"]["log_transport"])
+    if any((np.isfinite(values) & (abs(values) > 1e100)).any() for values in (exponents, errors, transport)):
+        raise ValueError("rates beyond 1e100 are no rates, and cannot be drawn")
+    pairs = [(exponents, errors)]
+    if f.get("gradient"):
+        pairs.append((array(f["gradient"]["lag_share"]), array(f["gradient"]["lag_share_errors"])))
+    if transport.ndim != 2 or len(transport) != 3 or any(values.ndim != 1 or values.shape != its.shape for values, its in pairs):
+        raise ValueError("quantiles must be three rows, and each value must have its error")
+    if not all(isinstance(check["name"], str) and isinstance(check["passed"], bool) for check in f.get("checks", ())):
+        raise TypeError("each check must have a name, and say whether it passed")
 
 
 def _clear(a: float, b: float, a_error: float, b_error: float, freedom: tuple[float, float]) -> bool | None:
@@ -241,10 +260,11 @@ def _clear(a: float, b: float, a_error: float, b_error: float, freedom: tuple[fl
         return None
     if abs(b - a) <= 1e-9 * max(abs(a), abs(b)):
         return False  # rounding
-    squares = [a_error**2, b_error**2]
+    scale = max(abs(a_error), abs(b_error)) or 1.0  # so that squares do not overflow
+    squares = [(error / scale) ** 2 for error in (a_error, b_error)]
     below = sum(square**2 / max(free, 1e-9) for square, free in zip(squares, freedom, strict=True))
     degrees = sum(squares) ** 2 / below if below > 0 else math.inf
-    return abs(b - a) > student(degrees) * math.sqrt(sum(squares))
+    return abs(b - a) > student(degrees) * math.sqrt(sum(squares)) * scale
 
 
 def _admit(step, params, state, xs, targets, loss, length, lengths) -> tuple[PyTree, np.ndarray]:

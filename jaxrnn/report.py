@@ -267,7 +267,8 @@ def _page(template: str, content: dict[str, Any]) -> bytes:
 
     loader = jinja2.FileSystemLoader(Path(__file__).parent / "_pages")
     pages = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return pages.get_template(template).render(**content, version=jaxrnn.__version__).encode()
+    page = pages.get_template(template).render(**content, version=jaxrnn.__version__)
+    return page.encode("utf-8", "xmlcharrefreplace")  # what is no character, half of a pair, is one that cannot be shown
 
 
 def _embedded(picture: Picture) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxrnn import _atomic
+from jaxrnn import _archives, _atomic
 
 _FORMAT = 1
 _POINTS = "point"  # the array of a part that says which points they are
@@ -58,6 +58,8 @@ class Store:
         self._parts, self._failures = self.folder / "parts", self.folder / "failures"
         manifest, wanted = self.folder / "manifest.json", {"format": _FORMAT, **json.loads(json.dumps(dict(about)))}
         others = {path.name for path in self.folder.iterdir()} - {"parts", "failures"} if self.folder.exists() else set()
+        if self._parts.is_dir() and any(self._listed()) and not manifest.exists():  # in this order: another process may be just beginning the store
+            raise ValueError(f"{self.folder} holds parts, and its manifest.json is gone, which says what they are of; choose another folder")
         if not manifest.exists() and any(not name.startswith(".") for name in others):
             raise ValueError(f"{self.folder} holds files and no manifest.json: it is no store; choose another folder")
         for place in (self._parts, self._failures):
@@ -79,7 +81,7 @@ class Store:
                 numbers = _open(path)
                 if numbers is not None:
                     self._seen.add(path.name)
-                    for row, name in enumerate(numbers[_POINTS].astype(str).tolist()):
+                    for row, name in enumerate(numbers[_POINTS].tolist()):
                         self._known.setdefault(name, (path, row))
         return set(self._known)
 
@@ -102,13 +104,19 @@ class Store:
         _atomic.write(self._failures / f"{failure.point}.json", json.dumps(failure._asdict()).encode())
 
     def failures(self) -> list[Failure]:
-        """The points that failed and have no result since."""
+        """The points that failed and have no result since; ValueError where a file there is no record of a failure."""
         done = self.points()
-        found = [Failure(**json.loads(path.read_text())) for path in sorted(self._failures.glob("[!.]*.json"))]
+        found = [_failure(path) for path in sorted(self._failures.glob("[!.]*.json"))]
         return [failure for failure in found if failure.point not in done]
 
     def read(self, points: Sequence[str]) -> dict[str, np.ndarray]:
-        """The arrays of these points, in this order; NaN (0 of other kinds) for those without a result."""
+        """The arrays of these points, in this order; NaN (0 of other kinds) for those without a result.
+
+        Numbers that are integers in one part and floating in another become floating.
+
+        Raises:
+            OSError: a part was damaged since it was read. ValueError: a result has another shape in one part than in another.
+        """
         done = self.points()
         rows: dict[Path, list[tuple[int, int]]] = {}
         for i, point in enumerate(points):
@@ -116,6 +124,7 @@ class Store:
                 path, row = self._known[point]
                 rows.setdefault(path, []).append((i, row))
         arrays: dict[str, np.ndarray] = {}
+        written: dict[str, np.ndarray] = {}
         for path, pairs in rows.items():
             numbers = _open(path)
             if numbers is None:
@@ -123,10 +132,12 @@ class Store:
             to, at = np.array(pairs).T
             for name, values in numbers.items():
                 if name != _POINTS:
-                    if name not in arrays:
-                        blank = np.nan if values.dtype.kind in "fc" else 0
-                        arrays[name] = np.full((len(points), *values.shape[1:]), blank, values.dtype)
+                    arrays[name] = _room(arrays.get(name), len(points), values, f"{path} holds {name}")
                     arrays[name][to] = values[at]
+                    written.setdefault(name, np.zeros(len(points), bool))[to] = True
+        for name, array in arrays.items():
+            if array.dtype.kind in "fc":
+                array[~written[name]] = np.nan
         return arrays
 
     def verify(self) -> list[str]:
@@ -145,20 +156,48 @@ class Store:
 
 
 def _open(path: Path) -> dict[str, np.ndarray] | None:
-    """The arrays of a part, None where it is not what its name says."""
+    """The arrays of a part, its points as text; None where it is not what its name says, or no part of a store."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return None
     if hashlib.sha256(data).hexdigest() != path.stem:
         return None
-    with np.load(io.BytesIO(data), allow_pickle=False) as numbers:
-        return dict(numbers)
+    try:
+        numbers = _archives.npz(data)
+        names = numbers[_POINTS].astype("S").astype(str)
+        whole = names.ndim == 1 and all(array.shape[:1] == names.shape for array in numbers.values())
+    except MemoryError:  # which says nothing about the part
+        raise
+    except Exception:  # what somebody else's bytes under a right name lead to is documented nowhere
+        return None
+    return {**numbers, _POINTS: names} if whole else None
+
+
+def _room(array: np.ndarray | None, count: int, values: np.ndarray, what: str) -> np.ndarray:
+    """An array for so many points that takes these values beside those it has."""
+    if array is None:
+        return np.zeros((count, *values.shape[1:]), values.dtype)
+    numeric = array.dtype.kind in "biufc" and values.dtype.kind in "biufc"
+    if array.shape[1:] != values.shape[1:] or not (numeric or array.dtype == values.dtype):
+        forms = [f"{form.dtype}{list(form.shape[1:])}" for form in (values, array)]
+        raise ValueError(f"{what} as {forms[0]} for each point, and another part as {forms[1]}; a result has one shape: keep such points apart")
+    return array.astype(np.result_type(array, values), copy=False)
+
+
+def _failure(path: Path) -> Failure:
+    try:
+        failure = Failure(**_atomic.parse(path.read_bytes()))
+        if [type(part) for part in failure] != [str, dict, str]:
+            raise TypeError("its fields are of other types")
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is not the record of a failure ({error}); remove it") from error
+    return failure
 
 
 def _manifest(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
+        found = _atomic.parse(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"{path} is not the manifest of a store ({error}); choose another folder") from error
     if not isinstance(found, dict) or found.get("format") != _FORMAT:

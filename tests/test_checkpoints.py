@@ -190,3 +190,32 @@ def test_a_killed_training_goes_on_bit_for_bit(capsys):
     kills.main(kills.FEW)
     out = capsys.readouterr().out
     assert out.count("the same bits") == kills.FEW.kills, out
+
+
+@pytest.mark.parametrize("line", [b"[" * 100_000, b"[1]", b'"step"', b'{"step": "2"}', b"{" + b'"a":{' * 90 + b"}" * 91, b"\xff"])
+def test_a_line_that_is_of_no_log_is_refused(line, tmp_path):
+    (tmp_path / "log.jsonl").write_bytes(b'{"step": 1}\n' + line + b'\n{"step": 3}\n')
+    with pytest.raises(ValueError, match=r"log.jsonl is not a log of JSON lines with steps \(.*\); give another path"):
+        training.json_lines(tmp_path / "log.jsonl", after=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("facts", []),
+        ("leaves", {"w": [None, [3]]}),
+        ("leaves", {"w": ["float32", [3]]}),
+        ("leaves", {"w": ["float64", [4]]}),
+        ("leaves", []),
+        ("step", 6),
+    ],
+)
+def test_a_checkpoint_that_says_what_is_not_so_with_a_right_digest_is_refused(name, value, tmp_path):
+    checkpoints.save(tmp_path, 5, {"w": np.arange(3.0)}, FACTS)
+    path = tmp_path / "5" / "about.json"
+    about = {**json.loads(path.read_bytes()), name: value}
+    del about["sha256"]
+    about["sha256"] = checkpoints._digest(about, {"w": np.arange(3.0)})
+    path.write_text(json.dumps(about))
+    with pytest.raises(ValueError, match=r"checkpoint .*/5 is damaged, or was not written by this library \(.*\); remove it to begin anew"):
+        checkpoints.restore(tmp_path, None, FACTS)

@@ -518,3 +518,22 @@ def test_what_cannot_be_trained_is_refused(case, tmp_path, capsys):
     assert cli.main([*arguments, "--precision", "float64", "--out", str(tmp_path / "out")]) == 2
     assert re.search(message, " ".join(capsys.readouterr().err.split()))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_diagnosis_nested_too_deep_is_refused(tmp_path, capsys):
+    (tmp_path / "diagnosis.json").write_text('{"verdict": ' + "[" * 100_000)
+    assert cli.main(["compare-reports", str(tmp_path), str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert "diagnosis.json is not a whole JSON file (it is nested too deep)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "[" * 100_000])
+def test_options_of_an_earlier_training_that_are_no_table_are_refused(content, tmp_path, capsys):
+    (tmp_path / "config.json").write_text(content)
+    assert cli.main([*TRAIN, "--out", str(tmp_path)]) == 2
+    assert "config.json is not a whole JSON file of options" in capsys.readouterr().err
+
+
+def test_names_that_are_no_text_are_refused(tmp_path, capsys):
+    assert cli.main([*SMALL, "--out", str(tmp_path / "d\udce9j\udce0")]) == 2
+    assert "is not text in UTF-8; rename the file or folder" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

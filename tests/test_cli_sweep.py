@@ -1,6 +1,7 @@
 """``jaxrnn sweep``: what it writes, resumes and refuses."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -77,8 +78,6 @@ def test_bad_sweeps_are_refused(case, tmp_path, capsys):
         (tmp_path / name).write_text(content)
     filled = [str(tmp_path / word.strip("{}")) if word.startswith("{") else word for word in arguments]
     assert cli.main(["sweep", *filled, "--out", str(tmp_path / "out")]) == 2
-    import re
-
     assert re.search(message, " ".join(capsys.readouterr().err.split()))
     assert not (tmp_path / "out" / "sweep.html").exists()
 
@@ -88,3 +87,43 @@ def test_the_phase_diagram_falls_with_input_and_rises_with_gain():
     found = sweep.run(plan.point, plan.grid, batch_size=6).shaped("exponent")[..., 0, 0].mean(-1)
     assert (np.diff(found, axis=0) > 0).all()
     assert (np.diff(found, axis=1) < 0).all()
+
+
+BROKEN = {
+    "no text": (b"sweep = '\xff'", "some.toml is not TOML: 'utf-8' codec"),
+    "nested": (b"sweep = 'forget-bias'\nn = " + b"[" * 5000 + b"]" * 5000, "some.toml is not TOML: maximum recursion"),
+    "dotted": (b"sweep = 'forget-bias'\na" + b".a" * 500 + b" = 1", "some.toml is not TOML: it is nested more than 64 deep"),
+    "a list for a name": (b"sweep = ['forget-bias']", "some.toml must say sweep = NAME"),
+    "more than memory holds": (
+        b"sweep = 'forget-bias'\nseeds = 10000000000000",
+        r"seeds=10000000000000 must be in \[1, 1000000\], a size",
+    ),
+    "none": (b"sweep = 'forget-bias'\nseeds = 0", r"some.toml: seeds=0 must be in \[1, 1000000\], a size"),
+    "a fraction": (b"sweep = 'forget-bias'\nn = 2.5", "some.toml: n must be an int, given 2.5"),
+    "more points than there can be": (
+        b"sweep = 'forget-bias'\nseeds = 10000\nbiases = 10000",
+        "some.toml: the axes have .* 10000000 are a grid",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_toml_file_is_refused_by_its_name(case, tmp_path, capsys):
+    content, message = BROKEN[case]
+    (tmp_path / "some.toml").write_bytes(content)
+    assert cli.main(["sweep", str(tmp_path / "some.toml"), "--out", str(tmp_path / "out")]) == 2
+    assert re.search(message, " ".join(capsys.readouterr().err.split()))
+
+
+@pytest.mark.parametrize("content", ["1 / 0", "import sys; sys.exit(3)", "def plan(): raise KeyError('gain')", "def plan(:"])
+def test_a_python_file_that_raises_is_refused_with_what_it_raised(content, tmp_path, capsys):
+    (tmp_path / "own.py").write_text(content)
+    assert cli.main(["sweep", str(tmp_path / "own.py"), "--out", str(tmp_path / "out")]) == 2
+    assert re.search("own.py raised (ZeroDivisionError|SystemExit|KeyError|SyntaxError): ", " ".join(capsys.readouterr().err.split()))
+
+
+def test_the_status_of_a_sweep_whose_record_of_a_failure_is_broken_is_refused(small, tmp_path, capsys):
+    assert cli.main(["sweep", *small]) == 0
+    (tmp_path / "out" / "store" / "failures" / "x.json").write_text("{")
+    assert cli.main(["sweep", *small, "--status"]) == 2
+    assert "x.json is not the record of a failure" in " ".join(capsys.readouterr().err.split())

@@ -114,3 +114,22 @@ def test_a_seed_that_stops_where_it_has_solved_the_task_keeps_its_metric():
     row = comparison.train("easy", remedies.setup("vanilla", easy, 4, length=12), easy, BUDGET, stop=True)
     assert row.solved == (3, 3)
     assert all(math.isfinite(value) for value in row.metric)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [[], {"metric": 10**400}, {"metric": "high"}, {"metric": [10**400]}, {"solved": "ab"}, {"solved": [1, 2, 3]}, {"solved": [True]}, {"name": {}},
+     {"exponent": [[0.1]]}, {"evaluated": [1, 2]}, {"failures": [1]}, {"skipped": None}, {"baseline": []}, "{" * 5000],
+)  # fmt: skip
+def test_a_result_whose_fields_do_not_fit_is_refused(change, tmp_path):
+    row = comparison.Row("gru, 50", (200,), (0.01,), 0.17, (200,), (0.01,), ((-0.5,), (-0.1,)), ((5.0,), (float("inf"),)), 0.01, ())
+    assert comparison.kept(tmp_path, "gru", {}, lambda folder: row) == comparison.kept(tmp_path, "gru", {}, None) == row
+    (path,) = tmp_path.iterdir()
+    plain = comparison.plain(row)
+    path.write_text(change if isinstance(change, str) else json.dumps({"row": {**plain, **change} if isinstance(change, dict) else change}))
+    with pytest.raises(ValueError, match=r"json is not a result of a comparison \(.*\); remove it to run 'gru' again"):
+        comparison.kept(tmp_path, "gru", {}, None)
+
+
+def test_the_value_of_a_knob_that_is_nested_too_deep_is_text():
+    assert comparison.remedy("clipping:threshold=" + "[" * 5000) == ("clipping", {"threshold": "[" * 5000})

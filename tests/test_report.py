@@ -251,3 +251,33 @@ def test_a_browser_shows_the_page_whole_on_wide_and_narrow_screens_and_asks_for_
     )
     expected = {"overflow": 0, "unloaded": 0, "mute": 0, "outside": [], "small": 0, "scripts": 0, "headings": 1, "language": "en"}
     assert facts == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"log_gain": []}, {"exponents": [10**400]}, {"exponents": 3}, {"standard_errors": [0.1]}, {"lengths": [-1, 5]}, {"lengths": {"a": 1}},
+     {"verdict": None}, {"transport_by_lag": {"log_transport": [[0.0], [0.0]]}}, {"transport_by_lag": {"log_transport": [[1e300]] * 3}},
+     {"checks": [{}]}, {"checks": 3},
+     {"gradient": {"lag_share": [1.0], "lag_share_errors": [0.1, 0.1]}}, {"gradient": [1]}, {"plan": {"gradient_sequences": []}}],
+)  # fmt: skip
+def test_a_diagnosis_whose_numbers_do_not_fit_is_refused_before_anything_is_drawn(change):
+    whole = {**facts(0.0, 1.0, 5), "exponents": [0.1, 0.2], "standard_errors": [0.1, 0.1]}
+    assert len(diagnosis.compare(whole, whole).changes)
+    with pytest.raises(ValueError, match=r"after is no whole diagnosis \(.*\); write it again"):
+        diagnosis.compare(whole, {**whole, **change})
+
+
+def test_errors_whose_squares_overflow_are_compared_too():
+    assert diagnosis.compare(facts(0.0, 1e90, 5), facts(1e92, 1e90, 5)).changes[0].clear is True
+    assert diagnosis.compare(facts(0.0, 1e-200, 5), facts(1e-198, 1e-200, 5)).changes[0].clear is True
+
+
+def test_diagnoses_without_an_exponent_are_compared(tmp_path):
+    none = {**facts(0.0, 1.0, 5), "exponents": [], "standard_errors": []}
+    page = report.write_comparison(diagnosis.compare(none, none), tmp_path)[0].read_text()
+    assert "the leading ones are unknown and unknown nats per step" in page
+
+
+def test_half_of_a_pair_of_characters_is_shown_as_one_that_cannot_be(tmp_path):
+    page = report.write_comparison(diagnosis.compare(facts(0.0, 1.0, 5), facts(1.0, 1.0, 5)), tmp_path, title="a\ud800b")[0].read_text()
+    assert "<title>a&#55296;b</title>" in page

@@ -1,5 +1,7 @@
 """What a store holds is what was recorded, whole, whoever else writes and whatever is cut or damaged."""
 
+import hashlib
+import io
 import json
 import os
 import subprocess
@@ -130,3 +132,43 @@ def test_two_processes_write_to_one_store(tmp_path):
     assert store.verify() == []
     names = [f"{j:032x}" for j in range(300)]
     np.testing.assert_array_equal(store.read(names)["rate"], np.sqrt(np.arange(300)))
+
+
+def test_a_manifest_or_a_failure_that_is_nested_too_deep_or_of_another_form_is_refused(kept):
+    (kept.folder / "failures" / "x.json").write_text('{"point": 3, "values": {}, "message": ""}')
+    for content in ('{"point": 3, "values": {}, "message": ""}', "[" * 100_000, "{", '{"point": "a"}', '{"a": ' * 90 + "1" + "}" * 90):
+        (kept.folder / "failures" / "x.json").write_text(content)
+        with pytest.raises(ValueError, match=r"x.json is not the record of a failure \(.*\); remove it"):
+            kept.failures()
+    (kept.folder / "manifest.json").write_text('{"format": 1, "code": ' + "[" * 100_000)
+    with pytest.raises(ValueError, match=r"manifest.json is not the manifest of a store \(it is nested too deep\)"):
+        Store(kept.folder, ABOUT)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [{}, {"rate": np.ones(2)}, {"point": np.zeros((2, 2), "S32")}, {"point": np.zeros(2, "S32"), "rate": np.ones(3)}, {"point": np.array([b"\xff"])},
+     {"point": np.zeros(1, "S32"), "rate": np.array(1.0)}, {"point": np.array([None])}, None],
+)  # fmt: skip
+def test_what_is_no_part_under_the_right_name_is_a_damaged_one(arrays, kept):
+    content = io.BytesIO(b"" if arrays is not None else b"no archive at all")
+    if arrays is not None:
+        np.savez(content, **arrays)
+    path = kept.folder / "parts" / f"{hashlib.sha256(content.getvalue()).hexdigest()}.npz"
+    path.write_bytes(content.getvalue())
+    assert kept.points() == set(NAMES[:5])
+    assert kept.verify() == [path.name]
+
+
+def test_integers_in_one_part_do_not_cut_the_fractions_of_another(kept):
+    kept.record(NAMES[5:6], {"rate": np.array([2]), "count": np.array([[5, 5]])})
+    for order in (NAMES, NAMES[::-1]):
+        found = dict(zip(order, kept.read(order)["rate"].tolist(), strict=True))
+        assert [found[name] for name in NAMES[:6]] == [0.0, 1 / 3, 2 / 3, 1.0, 4 / 3, 2.0]
+        assert np.isnan([found[name] for name in NAMES[6:]]).all()
+
+
+def test_a_result_of_another_shape_than_in_other_parts_is_refused(kept):
+    kept.record(NAMES[5:6], {"rate": np.zeros((1, 3)), "count": np.array([[5, 5]])})
+    with pytest.raises(ValueError, match=r"holds rate as float64\[3?\] for each point, and another part as float64\[3?\]; a result has one shape"):
+        kept.read(NAMES)

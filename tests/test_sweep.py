@@ -218,3 +218,10 @@ def test_a_median_beyond_what_was_measured_is_marked_on_the_upper_edge():
     ax = plots.sweep_lines([0.0, 1.0, 2.0], [[[1.0, 2.0], [3.0, np.inf], [np.inf, np.inf]]])
     told = [line for line in ax.lines if line.get_label() == "median beyond what was measured"]
     assert [line.get_xdata().tolist() for line in told] == [[2.0]]
+
+
+def test_a_grid_is_every_combination_the_last_varying_fastest_and_not_more_than_fit():
+    found = sweep.grid(a=[1, 2], b=[3], c=[4, 5, 6])
+    assert found.index.tolist() == [[0, 0, 0], [0, 0, 1], [0, 0, 2], [1, 0, 0], [1, 0, 1], [1, 0, 2]]
+    with pytest.raises(ValueError, match=r"the axes have 10000 × 10000 combinations; at most 10000000 are a grid"):
+        sweep.grid(a=np.arange(10_000), b=np.arange(10_000))

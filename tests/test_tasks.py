@@ -288,3 +288,21 @@ def test_stored_sequences_can_be_drawn_under_jit():
     task = tasks.digits(20, held_out=0.2)
     for draw in (task.sample, task.held_out):
         jax.tree.map(np.testing.assert_array_equal, jax.jit(draw, static_argnums=1)(KEY, 7), draw(KEY, 7))
+
+
+@pytest.mark.parametrize("dtype", ["<f16", "<c16"])
+def test_numbers_wider_than_64_bits_are_refused(dtype, tmp_path):
+    np.save(tmp_path / "wide.npy", np.ones((2, 3), dtype))
+    with pytest.raises(ValueError, match=r"wide.npy: xs has dtype .*128; allowed are real numbers of at most 64 bits"):
+        tasks.arrays(tmp_path / "wide.npy")
+
+
+def test_targets_and_weights_that_the_precision_of_the_inputs_cannot_hold_are_refused(tmp_path):
+    xs = np.ones((2, 3), np.float32)
+    for name, more in {"targets": {"targets": np.array([1.0, 1e300])}, "weights": {"targets": np.ones(2), "weights": np.full((2, 3), 1e300)}}.items():
+        np.savez(tmp_path / "large.npz", xs=xs, **more)
+        with pytest.raises(ValueError, match=rf"large.npz: {name} in float32 holds inf in sequence [01] at step [123]"):
+            tasks.arrays(tmp_path / "large.npz")
+    np.savez(tmp_path / "large.npz", xs=xs.astype(float), targets=np.array([1.0, 1e300]))
+    with pytest.raises(ValueError, match=r"targets reach 1e\+300, so that their squares overflow; scale them down"):
+        tasks.arrays(tmp_path / "large.npz")

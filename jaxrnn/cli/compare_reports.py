@@ -1,6 +1,5 @@
 """``jaxrnn compare-reports``: two diagnoses that were written before."""
 
-import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ def _read(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"there is no {path}; give a folder that jaxrnn diagnose wrote")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = _atomic.parse(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"{path} is not a whole JSON file ({error}); write the diagnosis again") from None
     if not isinstance(found, dict):

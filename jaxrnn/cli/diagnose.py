@@ -66,8 +66,9 @@ def configure(precision: str) -> None:
     """Precision and compilation cache of this process; the library itself never touches jax.config."""
     jax.config.update("jax_enable_x64", precision == "float64")
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(home / "jaxrnn"))
+        home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        if os.path.isabs(home):  # else there is no home, and every run compiles anew
+            jax.config.update("jax_compilation_cache_dir", os.path.join(home, "jaxrnn"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 

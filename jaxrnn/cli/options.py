@@ -253,12 +253,12 @@ def require_within(config: object) -> None:
     for name in ("learning_rate", "budget"):
         value = getattr(config, name, 1.0)
         if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{_option(name)} {value} must be a finite number above 0")
+            raise ValueError(f"{flag(name)} {value} must be a finite number above 0")
     for name, low, high in _RANGES:
         given = getattr(config, name, None)
         for value in given if isinstance(given, tuple) else () if given is None else (given,):
             if not low <= value <= high:
-                raise ValueError(f"{_option(name)} {value} must lie in [{low}, {high}]")
+                raise ValueError(f"{flag(name)} {value} must lie in [{low}, {high}]")
 
 
 def require(config: object) -> None:
@@ -299,10 +299,11 @@ def applied(config: Diagnose) -> set[str]:
 def _exclude(config: Diagnose, given: str | None, why: str, others: tuple[str, ...]) -> None:
     """Raise where one of ``others`` has not its default."""
     default = {field.name: field.default for field in dataclasses.fields(config)}
-    changed = [_option(name) for name in others if getattr(config, name) != default[name]]
+    changed = [flag(name) for name in others if getattr(config, name) != default[name]]
     if changed:
         raise ValueError(f"{given} {why}: leave out {', '.join(changed)}" if given else f"{', '.join(changed)} {why}")
 
 
-def _option(name: str) -> str:
+def flag(name: str) -> str:
+    """How an option is spelt."""
     return "--" + name.rstrip("_").replace("_", "-")

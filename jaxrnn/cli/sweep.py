@@ -12,9 +12,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jaxrnn import _atomic, report, sweep
+from jaxrnn._border import require_at
 from jaxrnn.cli.diagnose import configure, versions
 from jaxrnn.cli.options import Sweep, refusing, unknown
 from jaxrnn.store import Store
+
+_MOST = 10**6  # of any size in a TOML file, and points of a sweep that it makes: what is more is a slip of the pen
 
 
 def run(config: Sweep, argv: list[str]) -> int:
@@ -30,7 +33,9 @@ def run(config: Sweep, argv: list[str]) -> int:
         done = len(kept.points() & set(names))
     console = Console(highlight=False)
     if config.status:
-        console.print(f"{plan.title}: {done} of {len(names)} points are done, {len(kept.failures())} failed.", markup=False)
+        with refusing():
+            failed = len(kept.failures())
+        console.print(f"{plan.title}: {done} of {len(names)} points are done, {failed} failed.", markup=False)
         return 0
     if done and not config.resume:
         with refusing():
@@ -53,8 +58,11 @@ def load(given: str) -> sweep.Plan:
     if path.suffix == ".toml":
         return _from_toml(path)
     if path.suffix == ".py":
-        plan = runpy.run_path(str(path), run_name=path.stem).get("plan")
-        found = plan() if callable(plan) else plan
+        try:
+            plan = runpy.run_path(str(path), run_name=path.stem).get("plan")
+            found = plan() if callable(plan) else plan
+        except (Exception, SystemExit) as error:
+            raise ValueError(f"{path} raised {type(error).__name__}: {error}") from error
         if not isinstance(found, sweep.Plan):
             raise ValueError(f"{path} must have a function plan() that returns a jaxrnn.sweep.Plan; plan is {found!r}")
         return found
@@ -65,15 +73,20 @@ def load(given: str) -> sweep.Plan:
 
 def _from_toml(path: Path) -> sweep.Plan:
     try:
-        settings = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
+        settings = tomllib.loads(path.read_bytes().decode("utf-8"))
+        _atomic.require_shallow(settings)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not TOML: {error}") from error
     name = settings.pop("sweep", None)
-    if name not in sweep.READY:
+    if not isinstance(name, str) or name not in sweep.READY:
         raise ValueError(f"{path} must say sweep = NAME, one of {', '.join(sweep.READY)}; it says {name!r}")
     try:
+        for size, value in settings.items():
+            for count in value if isinstance(value, list) else [value] if not isinstance(value, str) else []:
+                if not isinstance(count, str):
+                    require_at(size, count, 1, _MOST, "a size")
         return sweep.READY[name](**settings)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
 
 

@@ -66,9 +66,11 @@ def _same_config(config: Train) -> None:
     plain = {name: str(v) if isinstance(v, Path) else list(v) if isinstance(v, tuple) else v for name, v in asdict(config).items() if name != "out"}
     if path.exists():
         try:
-            there = json.loads(path.read_text(encoding="utf-8"))
+            there = _atomic.parse(path.read_bytes())
+            if not isinstance(there, dict):
+                raise ValueError(f"it holds a {type(there).__name__}")
         except ValueError as error:
-            raise BadInput(f"{path} is not a whole JSON file ({error}); give another --out, or remove the folder") from None
+            raise BadInput(f"{path} is not a whole JSON file of options ({error}); give another --out, or remove the folder") from None
         differ = [f"{name} is {there.get(name)} there and {value} here" for name, value in plain.items()
                   if there.get(name) != value and name not in ("steps", "tensorboard")]  # fmt: skip
         if differ:

@@ -1,7 +1,7 @@
 """Which points a sweep has: every combination of some values, or points at random."""
 
 import hashlib
-import itertools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +10,8 @@ import jax
 import numpy as np
 
 from jaxrnn._border import require_at
+
+_MOST = 10**7  # points; the indices of more fill gigabytes
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def grid(**axes: Any) -> Grid:
         axes: name -> values; an array (V, ...) is traced, any other sequence static.
 
     Raises:
-        ValueError: no axis; an axis without values, or with one twice.
+        ValueError: no axis; an axis without values, or with one twice; more than ten million combinations.
 
     >>> import numpy as np
     >>> from jaxrnn import sweep
@@ -65,7 +67,13 @@ def grid(**axes: Any) -> Grid:
     (4, {'gain': np.float64(1.5), 'cell': 'gru'}, ('gain',))
     """
     taken = _axes(axes)
-    return Grid(taken, np.array(list(itertools.product(*(range(len(values)) for values in taken.values()))), int))
+    sizes = [len(values) for values in taken.values()]
+    if math.prod(sizes) > _MOST:
+        raise ValueError(
+            f"the axes have {' × '.join(map(str, sizes))} combinations; at most {_MOST} are a grid: give fewer values, or points at random"
+        )
+    strides = [math.prod(sizes[i + 1 :]) for i in range(len(sizes))]
+    return Grid(taken, np.arange(math.prod(sizes))[:, None] // np.array(strides) % np.array(sizes))
 
 
 def random(points: int, *, seed: int = 0, **axes: Any) -> Grid:

@@ -1,6 +1,7 @@
 """Tasks whose sequences are stored: images read pixel by pixel, text, and the user's own arrays."""
 
 import importlib.util
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -198,7 +199,9 @@ def _targets(path: Path | str, found: dict[str, np.ndarray], ends: np.ndarray, x
             or np.isinf(found["weights"]).any()
         ):
             raise ValueError(f"{path}: weights has shape {found['weights'].shape}; it must be ({count}, {steps}) finite numbers, none negative")
-        weight = found["weights"].astype(dtype) * valid
+        with np.errstate(over="ignore"):
+            weight = found["weights"].astype(dtype) * valid
+        _require_finite(path, f"weights in {dtype}", weight, ends)
     values = np.repeat(given[:, None], steps, 1) if at_end else given
     asked = values[weight > 0]
     if not asked.size:
@@ -206,8 +209,13 @@ def _targets(path: Path | str, found: dict[str, np.ndarray], ends: np.ndarray, x
     if not whole:
         values = values[..., None] if values.ndim == 2 else values
         _require_finite(path, "targets", values, ends)
-        rest = (squared_error, mean_squared_error, "mean squared error", float(asked.var()), Below(0.1 * float(asked.var())))
-        return {"value": np.where(valid[..., None], values, 0).astype(dtype), "weight": weight}, (values.shape[2], *rest)
+        with np.errstate(over="ignore", invalid="ignore"):
+            values, variance = values.astype(dtype), float(asked.astype(np.float64).var())
+        _require_finite(path, f"targets in {dtype}", values, ends)
+        if not math.isfinite(variance):
+            raise ValueError(f"{path}: targets reach {np.abs(asked).max():.3g}, so that their squares overflow; scale them down")
+        rest = (squared_error, mean_squared_error, "mean squared error", variance, Below(0.1 * variance))
+        return {"value": np.where(valid[..., None], values, 0), "weight": weight}, (values.shape[2], *rest)
     if asked.min() < 0:
         raise ValueError(f"{path}: targets holds the class {asked.min()}; classes count from 0 (use weights 0 where none is known)")
     classes = int(asked.max()) + 1
@@ -273,8 +281,8 @@ def _mnist() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _numbers(path: Path | str, name: str, array: np.ndarray) -> np.ndarray:
-    if array.dtype.kind not in "fiub":
-        raise ValueError(f"{path}: {name} has dtype {array.dtype}; allowed are real numbers")
+    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
+        raise ValueError(f"{path}: {name} has dtype {array.dtype}; allowed are real numbers of at most 64 bits")
     return array.astype(np.int64) if name == "targets" and array.dtype.kind in "iub" else array.astype(np.result_type(array.dtype, np.float32))
 
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn._atomic import require_writable
+from jaxrnn._atomic import parse, require_writable
 from jaxrnn._border import require_at
 from jaxrnn._tree import leaf_name
 
@@ -143,7 +143,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """What is known about a checkpoint and its arrays; raises anything where a bit has changed."""
     import orbax.checkpoint as ocp
 
-    about = json.loads((path / _ABOUT).read_bytes())
+    about = parse((path / _ABOUT).read_bytes())
     # Before orbax reads them: on damaged files its threads complain aloud.
     if about["files"] != _hashes(path / _ARRAYS):
         raise ValueError("its files are not those that were saved: their SHA-256 differ")
@@ -152,6 +152,11 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     arrays = {name: stored[name] if name in stored else np.zeros(shape, _numpy(dtype)) for name, (dtype, shape) in about["leaves"].items()}
     if about.pop("sha256") != _digest(about, arrays) or about["step"] != int(path.name):
         raise ValueError("what it holds is not what was saved: its SHA-256 differs")
+    for name, (dtype, shape) in about["leaves"].items():  # whoever changed it may have told the right SHA-256 of it
+        if (arrays[name].dtype, list(arrays[name].shape)) != (_numpy(dtype), shape):
+            raise ValueError(f"leaf {name!r} is {arrays[name].dtype}{list(arrays[name].shape)}, not {dtype}{shape} as it says")
+    if not isinstance(about["facts"], dict):
+        raise ValueError("what it says of its run is no table")
     return about, arrays
 
 

@@ -1,7 +1,9 @@
 """Where do the numbers of a run go while it runs: every log is a function ``log(step, values)``."""
 
+import errno
 import json
 import math
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -45,7 +47,10 @@ def json_lines(path: str | Path, after: int = 0) -> Log:
     def log(step: int, values: Mapping[str, Any]) -> None:
         line = json.dumps({"step": int(step), **_plain(values)}, ensure_ascii=False, allow_nan=False) + "\n"
         with open(path, "ab", buffering=0) as file:
-            file.write(line.encode())
+            before, data = os.fstat(file.fileno()).st_size, line.encode()
+            if file.write(data) < len(data):  # the disk is full; half a line would spoil the next
+                file.truncate(before)
+                raise OSError(errno.ENOSPC, "no space left for a line of the log", str(path))
 
     return log
 
@@ -96,7 +101,7 @@ def _kept(path: Path, after: int) -> bytes:
     if lines and not lines[-1].endswith(b"\n"):
         del lines[-1]
     try:
-        return b"".join(line for line in lines if json.loads(line)["step"] <= after)
+        return b"".join(line for line in lines if _atomic.parse(line)["step"] <= after)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a log of JSON lines with steps ({type(error).__name__}: {error}); give another path") from error
 
