@@ -32,6 +32,7 @@ from experiments.fuzz_readers import READERS, Reader
 from tests import fuzzing
 
 SECONDS, BYTES = 2.0, 600e6  # what one input may take
+LACKING = {"pt": "torch", "safetensors": "safetensors", "checkpoint": "orbax"}  # packages that some readers need
 LIMIT = 8 * 2**30  # of address space, which the process may take beyond what it has once everything is imported
 
 
@@ -132,8 +133,7 @@ def campaign(name: str, count: int, seed: int = 0, first: int = 0) -> Tally:
 
 def readers() -> list[str]:
     """The readers whose packages are installed."""
-    lacking = {"pt": "torch", "safetensors": "safetensors", "checkpoint": "orbax"}
-    return [name for name in READERS if importlib.util.find_spec(lacking.get(name, "jax"))]
+    return [name for name in READERS if importlib.util.find_spec(LACKING.get(name, "jax"))]
 
 
 def main(s: Settings) -> dict[str, Tally]:

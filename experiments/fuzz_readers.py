@@ -81,10 +81,6 @@ def _npz(content):
     return make
 
 
-def _npy(draw, folder):
-    return _file(folder / "some.npy", fuzzing.npy(draw, _sequences(draw)["xs"]))
-
-
 def _safetensors(draw, folder):
     arrays = {name: array.astype(draw.choice(("<f4", "<f8", "<f2"))) for name, array in _weights(draw).items()}
     return _file(folder / "some.safetensors", fuzzing.safetensors(draw, arrays))
@@ -236,8 +232,7 @@ DIAGNOSIS = {
 
 
 def _config(draw, folder):
-    plain = {**dataclasses.asdict(options.Train()), "remedies": ["clipping"]}
-    del plain["out"]
+    plain = {name: value for name, value in dataclasses.asdict(options.Train()).items() if name != "out"} | {"remedies": ["clipping"]}
     return _file(folder / "config.json", fuzzing.written(draw, fuzzing.shaken(draw, plain) if draw.random() < 0.9 else plain))
 
 
@@ -336,7 +331,8 @@ class _Tags(html.parser.HTMLParser):
 
 
 def _strings(draw, folder):
-    return folder, [draw.choice((*fuzzing.HOSTILE, *fuzzing.NAMES[:-6])) + draw.choice(("", "!", *fuzzing.HOSTILE)) for _ in range(12)]
+    texts = [draw.choice((*fuzzing.HOSTILE, *fuzzing.NAMES[:-6])) + draw.choice(("", "!", *fuzzing.HOSTILE)) for _ in range(12)]
+    return folder, [text or "x" for text in texts]  # what is empty is left out with its heading
 
 
 def _pages(given):
@@ -359,12 +355,11 @@ def _tags(folder, t):
     swept = sweep.Sweep(plan.grid, {}, (store.Failure("0", {t[4]: "a"}, t[6]),), ())
     compared = diagnosis.compare({**DIAGNOSIS, "checks": [{"name": t[7], "passed": False}]}, DIAGNOSIS, labels=(t[8], t[9] + " "))
     run = {"command": t[10], "settings": {t[11]: t[0]}}
-    facts = report._run(run)
     picture = {"name": "states", "title": t[1], "caption": t[2], "alternative": t[3], "data": "data:,", "width": 1, "height": 1}
     advice = Advice(t[0], t[1], Remedy(t[2], t[3], t[4], t[5], {}))
     content = {
         "title": t[6], "verdict": "stable", "reasons": t[:4], "advice": [advice], "checks": [Check(t[7], 0.0, 1.0, False, t[8])], "failed": 1,
-        "pictures": [picture], "figures": [report.Figure(t[9], t[10], t[11], t[0])], "limits": t[1:3], "run": facts,
+        "pictures": [picture], "figures": [report.Figure(t[9], t[10], t[11], t[0])], "limits": t[1:3], "run": report._run(run),
     }  # fmt: skip
     page = _Tags()
     page.feed(report._page("diagnosis.html", content).decode())
@@ -383,21 +378,20 @@ def _file(path, content):
     return path
 
 
-_OF_WEIGHTS = (ValueError, TypeError)
 READERS = {
-    "npy": Reader(_npy, tasks.arrays, 30),
+    "npy": Reader(lambda draw, folder: _file(folder / "some.npy", fuzzing.npy(draw, _sequences(draw)["xs"])), tasks.arrays, 30),
     "npz": Reader(_npz(_sequences), tasks.arrays, 45),
     "npz of weights": Reader(_npz(_weights), adapters.inspect, 20),
     "safetensors": Reader(_safetensors, adapters.inspect, 25),
     "pt": Reader(_torch, adapters.inspect, 20),
-    "layout": Reader(_layout, lambda given: adapters.import_params(*given), 10, _OF_WEIGHTS, " "),
+    "layout": Reader(_layout, lambda given: adapters.import_params(*given), 10, (ValueError, TypeError), " "),
     "text": Reader(_text, lambda given: tasks.text(*given), 10),
     "manifest": Reader(_manifest, lambda place: store.Store(place, ABOUT), 30),
     "parts": Reader(_parts, _read_store, 20),
     "toml": Reader(_toml, lambda path: cli_sweep.load(str(path)), 20),
     "result": Reader(_row, _read_row, 30),
     "diagnosis": Reader(_diagnosis, _read_diagnosis, 30, (options.BadInput, ValueError)),
-    "diagnosis, drawn": Reader(_drawn_diagnosis, lambda path: _read_diagnosis(path, _SAVE), 1, (options.BadInput, ValueError)),
+    "diagnosis, drawn": Reader(_diagnosis, lambda path: _read_diagnosis(path, _SAVE), 1, (options.BadInput, ValueError)),
     "config": Reader(_config, lambda path: cli_train._same_config(options.Train(out=path.parent)), 30, (options.BadInput,), "folder"),
     "log": Reader(_log, lambda path: training.json_lines(path, after=40), 30),
     "checkpoint": Reader(_checkpoint, lambda given: checkpoints.restore(given[0], given[1], {"batch": 3}), 2),

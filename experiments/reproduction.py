@@ -123,8 +123,9 @@ INTRODUCTION = """# The literature, reproduced
 *Written by the scripts from `results/*.json`; do not edit.*
 
 Each script takes one or a few published statements, the settings they were made with (or smaller ones, and it says which and why), and a criterion
-that was committed before the first full run. Times are of two CPU cores; nothing here was run on a GPU. "Reproduced" means that every claim of the
-script met its criterion, "partly" that some did; each failure says what was tried.
+that was committed before the first full run. Minutes are of two CPU cores that other work may have shared; nothing here was run on a GPU.
+"Reproduced" means that every claim of the script met its criterion, "partly" that some did. What was tried after a miss, and settings that were
+changed after the first full run, stand below the claims.
 
     python -m experiments.all --smoke      # all of them in minutes, nothing written
     python -m experiments.all              # all of them in full, one after another

@@ -19,6 +19,7 @@ _DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": jnp.
 _DTYPES |= {f"{letter}{bits}": np.dtype(f"{kind}{bits // 8}") for letter, kind in (("I", "i"), ("U", "u")) for bits in (8, 16, 32, 64)}
 _LISTED = 12  # as many arrays as a message can name and still be read
 _UNPACKED, _RATIO = 4 * 2**30, 20  # bytes an archive may unpack to, whatever its own size, and how often its own size beyond
+_ITEMS = 2**48  # of an array without bytes, where a size of 0 counts as 1
 _SAFE_TORCH = "2.6"  # before it, weights-only loading could be made to run code (CVE-2025-32434)
 _NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
@@ -112,7 +113,8 @@ def _npy(name: str, data: bytes) -> np.ndarray:
     if dtype.hasobject:
         raise _Refused(f"array {name!r} holds pickled Python objects, which could run any code; save arrays of numbers only")
     wanted, there = math.prod(shape) * dtype.itemsize, len(data) - stream.tell()
-    if wanted != there:
+    # NumPy works out a size of −1, and where items have no bytes the process dies of that division by 0; beside a 0 sizes may be beyond its integers.
+    if wanted != there or min(shape, default=0) < 0 or math.prod(max(size, 1) for size in shape) > _ITEMS:
         raise ValueError(f"array {name!r} of shape {shape} and dtype {dtype} takes {wanted} bytes, and there are {there}")
     return np.ndarray(shape, dtype, data, stream.tell(), order="F" if fortran else "C")
 

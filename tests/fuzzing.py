@@ -190,7 +190,7 @@ def safetensors(draw: random.Random, arrays: dict[str, np.ndarray]) -> bytes:
         elif how == 4:
             header["__metadata__"] = draw.choice(({"a": "b"}, {"a": 1}, [], {"__class__": {}}))
         elif how == 5:
-            entry.pop(draw.choice(list(entry)), None)
+            entry.pop(draw.choice(list(entry) or [""]), None)
         elif how == 6:
             header[name] = copy.deepcopy(draw.choice(VALUES[:20]))
         elif how == 7:

@@ -14,19 +14,18 @@ from experiments.fuzz_readers import READERS, Reader
 from tests import fuzzing
 
 FEW = 1200  # inputs over all readers
-LACKING = {"pt": "torch", "safetensors": "safetensors", "checkpoint": "orbax.checkpoint"}  # packages that some readers need
 
 
 @pytest.mark.parametrize("name", READERS)
 def test_almost_valid_inputs_are_taken_or_refused_with_a_message(name):
-    pytest.importorskip(LACKING.get(name, "jax"))
+    pytest.importorskip(fuzz.LACKING.get(name, "jax"))
     whole = sum(reader.weight for reader in READERS.values())
     found = fuzz.campaign(name, max(8, FEW * READERS[name].weight // whole), seed=7)
     assert not found.crashes, "\n".join(found.crashes)
     assert found.inputs == found.taken + found.refused.total()
 
 
-@pytest.mark.parametrize("name", [name for name in READERS if name not in ("pt", "checkpoint", "safetensors")])
+@pytest.mark.parametrize("name", [name for name in READERS if name not in fuzz.LACKING])
 def test_an_input_follows_from_reader_seed_and_number(name, tmp_path):
     def made(place):
         place.mkdir()

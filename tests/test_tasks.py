@@ -306,3 +306,14 @@ def test_targets_and_weights_that_the_precision_of_the_inputs_cannot_hold_are_re
     np.savez(tmp_path / "large.npz", xs=xs.astype(float), targets=np.array([1.0, 1e300]))
     with pytest.raises(ValueError, match=r"targets reach 1e\+300, so that their squares overflow; scale them down"):
         tasks.arrays(tmp_path / "large.npz")
+
+
+@pytest.mark.parametrize("shape", [(-1,), (2, -1), (-1, -8), (0, 2**62), (2**62, 0, 3)])
+@pytest.mark.parametrize("descr", ["|V0", "|S0", "<f8"])
+def test_a_size_below_zero_or_beyond_integers_is_refused_before_numpy_divides_by_the_size_of_nothing(descr, shape, tmp_path):
+    header = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    path = tmp_path / "below.npy"
+    for data in (b"", bytes(64)):
+        path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + data)
+        with pytest.raises(ValueError, match=r"below.npy is not a whole .npy file \(ValueError: array '' of shape \(.*\) and dtype"):
+            tasks.arrays(path)
