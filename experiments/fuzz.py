@@ -150,7 +150,7 @@ def main(s: Settings) -> dict[str, Tally]:
         if time.monotonic() - began > s.seconds:
             print(f"{name:18} not begun: the time was over")
             continue
-        t = found[name] = campaign(name, max(1, s.inputs * READERS[name].weight // whole), s.seed)
+        t = found[name] = campaign(name, -(-s.inputs * READERS[name].weight // whole), s.seed)
         kinds = ", ".join(f"{kind} {count}" for kind, count in t.refused.most_common())
         counts = (t.inputs, t.taken, t.refused.total(), len(t.crashes))
         print(f"{name:18} {' '.join(f'{count:8}' for count in counts)} {t.seconds:7.1f} {t.longest:8.3f} {t.memory / 1e6:6.0f}  {kinds}", flush=True)
