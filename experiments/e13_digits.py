@@ -29,13 +29,14 @@ LRU, EXPRNN, LSTM, GRU, KEPT, TANH, ORTHOGONAL = (
 @dataclass(frozen=True)
 class Settings:
     hidden: int = 64
+    radii: tuple[float, float] = (0.9, 0.999)  # of the LRU at the start
     digits: tuple[str, ...] = (LRU, EXPRNN, LSTM, GRU, KEPT, TANH, ORTHOGONAL)
     updates: int = 2500
     length: int = 64
     batch: int = 32
     seeds: tuple[int, ...] = (101, 102, 103)
     mnist: tuple[str, ...] = (LRU, EXPRNN, LSTM, TANH)
-    mnist_updates: int = 600
+    mnist_updates: int = 2000
     mnist_length: int = 784
     mnist_seeds: tuple[int, ...] = (101,)
     sequences: int = 16  # for the horizons
@@ -47,9 +48,9 @@ SMOKE = Settings(
 )
 
 
-def models(n, n_out):
+def models(n, n_out, radii):
     """Name -> (the recurrence with its readout)."""
-    encoded = cells.with_encoder(cells.lru(n, n, r_min=0.8, r_max=0.99), 1, n)
+    encoded = cells.with_encoder(cells.lru(n, n, r_min=radii[0], r_max=radii[1]), 1, n)
     gru = cells.gru(1, n)
     return {
         LRU: cells.with_readout(encoded, n_out, 2 * n),
@@ -75,7 +76,7 @@ def horizon(cell, params, xs, stride):
 
 def outcome(s, name, task, updates, seeds):
     """Accuracies of every seed, and the horizon of the first one before and after."""
-    cell = models(s.hidden, task.n_out)[name]
+    cell = models(s.hidden, task.n_out, s.radii)[name]
     test = task.held_out(jax.random.key(0), task.held_out_sequences)
     found = train(name, cell, task, steps=updates, seeds=seeds, every=updates, batch=s.batch, test=test)
     before = cell.init_params(jax.random.key(seeds[0]))
